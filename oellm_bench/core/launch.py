@@ -1,0 +1,20 @@
+"""What a backend hands over: a program, its environment and its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchCommand:
+    """The command of one entry; strings may hold `{placeholders}`, which the planner fills in.
+
+    `shell` marks argv as `bash -c LINE ...`: values filled into LINE are quoted as one shell word each.
+    `cwd` empty means the folder the campaign was submitted from.
+    """
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    shell: bool = False

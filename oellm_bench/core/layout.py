@@ -1,0 +1,160 @@
+"""Where every file of a session lies, one method each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EntryLayout:
+    """The folder of one entry."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        """The normalised result."""
+        return self.root / "results.json"
+
+    @property
+    def benchmark_results(self) -> Path:
+        """Where the script writes params.json, metrics.json and tasks.pkl."""
+        return self.root / "benchmark_results"
+
+    @property
+    def scratch(self) -> Path:
+        """Room for temporary files, deleted after the entry where the plan says so."""
+        return self.root / "scratch"
+
+    @property
+    def ray_cluster(self) -> Path:
+        """Ray's own logs, kept for debugging."""
+        return self.root / "ray_cluster"
+
+    def attempt(self, number: int) -> AttemptLayout:
+        """Return the folder of attempt `number` (from 1)."""
+        return AttemptLayout(self.root / "attempts" / str(number))
+
+
+@dataclass(frozen=True)
+class AttemptLayout:
+    """The folder of one attempt."""
+
+    root: Path
+
+    @property
+    def stdout(self) -> Path:
+        """What the command wrote to stdout."""
+        return self.root / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        """What the command wrote to stderr."""
+        return self.root / "stderr.log"
+
+    @property
+    def ray_startup(self) -> Path:
+        """What the start of the Ray head wrote."""
+        return self.root / "ray_startup.log"
+
+    @property
+    def exit(self) -> Path:
+        """How the attempt ended, in its own words."""
+        return self.root / "exit.json"
+
+    @property
+    def slurm_output(self) -> str:
+        """What sbatch gets for --output; %j becomes the job id."""
+        return f"{str(self.root).replace('%', '%%')}/slurm-%j.out"
+
+    def slurm_log(self, job_id: str) -> Path:
+        """Return the file the scheduler writes for that job."""
+        return self.root / f"slurm-{job_id}.out"
+
+
+@dataclass(frozen=True)
+class SessionLayout:
+    """The folder of one session."""
+
+    root: Path
+
+    @property
+    def session(self) -> Path:
+        """Name, versions, provenance."""
+        return self.root / "session.json"
+
+    @property
+    def sweep(self) -> Path:
+        """The plan."""
+        return self.root / "sweep.json"
+
+    @property
+    def config(self) -> Path:
+        """The composed configuration, secrets left as references."""
+        return self.root / "config.yaml"
+
+    @property
+    def scripts(self) -> Path:
+        """The rendered sbatch scripts."""
+        return self.root / "scripts"
+
+    @property
+    def slurm_logs(self) -> Path:
+        """What the scheduler writes for array tasks."""
+        return self.root / "slurm"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the session, once it is finished."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """One line per finished entry."""
+        return self.root / "results.jsonl"
+
+    @property
+    def array_output(self) -> str:
+        """What sbatch gets for --output of an array; %A_%a becomes `123_4`."""
+        return f"{str(self.slurm_logs).replace('%', '%%')}/slurm-%A_%a.out"
+
+    def entry(self, name: str) -> EntryLayout:
+        """Return the folder of the entry of that name."""
+        return EntryLayout(self.root / "entries" / name)
+
+    def scheduler_log(self, name: str, attempt: int, job_id: str) -> Path:
+        """Return the scheduler's own log of an attempt, array task or not."""
+        if "_" in job_id:
+            return self.slurm_logs / f"slurm-{job_id}.out"
+        return self.entry(name).attempt(attempt).slurm_log(job_id)
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """The state folder of a project, shared by its sessions."""
+
+    root: Path
+
+    @property
+    def snapshot(self) -> Path:
+        """What every unfinished session is doing; gone when none is left."""
+        return self.root / "monitor" / "state.json"
+
+    @property
+    def snapshot_lock(self) -> Path:
+        """Held while the snapshot is rewritten."""
+        return self.root / "monitor" / "state.lock"
+
+    def journal(self, session: str) -> Path:
+        """Return the journal of an unfinished session: the truth about it."""
+        return self.root / "monitor" / session / "journal.jsonl"
+
+    def lease(self, session: str) -> Path:
+        """Return the file that says who monitors a session."""
+        return self.root / "monitor" / session / "lease.json"
+
+    @property
+    def scheduler(self) -> Path:
+        """The embedded scheduler's own folder."""
+        return self.root / "fake-slurm"

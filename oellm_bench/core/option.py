@@ -1,0 +1,27 @@
+"""Declare configuration fields: every one has a type, a default, a unit and a meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+REQUIRED = dataclasses.MISSING
+
+
+def option(
+    meaning: str, default: Any = REQUIRED, *, unit: str = "", factory: Callable[[], Any] | None = None
+) -> Any:
+    """Return a dataclass field; without `default` and `factory` the user must give a value."""
+    metadata = {"meaning": meaning, "unit": unit}
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginConfig:
+    """Base of every configuration that names its implementation by `class_name`."""
+
+    class_name: str = dataclasses.field(init=False, default="")

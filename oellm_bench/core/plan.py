@@ -1,0 +1,158 @@
+"""The plan of a session, as values and as `sweep.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oellm_bench.core.requirement import Requirement
+from oellm_bench.core.resources import RayHead, Resources
+from oellm_bench.errors import StateError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEntry:
+    """One fully resolved point of a sweep.
+
+    `id`: 8 characters of base 32, the hash of what the entry resolves to. `task`: its index in the array
+    script `script`, None where it has a script of its own. `argv`, `environment`, `cwd`: ready to run.
+    `launcher` is put in front of `argv` (a container's exec command, srun, nothing).
+    `contract`: whether benchmark_results/metrics.json must be there after exit 0. `watch`: index into
+    Plan.watch. `script` is relative to the session folder.
+    """
+
+    index: int
+    id: str
+    name: str
+    parameters: Mapping[str, Any]
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    timeout_s: float
+    script: str
+    task: int | None = None
+    resources: Resources = field(default_factory=Resources)
+    requirements: tuple[Requirement, ...] = ()
+    ray: RayHead = field(default_factory=RayHead)
+    launcher: tuple[str, ...] = ()
+    contract: bool = False
+    delete_scratch: bool = True
+    watch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The frozen list of entries of one campaign.
+
+    `fingerprint` is the same for two plans that would run the same things. `watch` holds each distinct
+    choice of monitoring and restart settings once; entries refer to it by index.
+    """
+
+    project: str
+    fingerprint: str
+    entries: tuple[PlannedEntry, ...]
+    watch: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def node_hours(self) -> float:
+        """Return the most node-hours the campaign can cost without restarts."""
+        return sum(entry.resources.node_hours for entry in self.entries)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Return the most GPU-hours the campaign can cost without restarts."""
+        return sum(entry.resources.gpu_hours for entry in self.entries)
+
+    def by_id(self) -> dict[str, PlannedEntry]:
+        """Return the entries by their id."""
+        return {entry.id: entry for entry in self.entries}
+
+
+def to_text(plan: Plan) -> str:
+    """Return `sweep.json`: valid JSON with one entry per line, so that a job can read its own line only."""
+    head = json.dumps(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "project": plan.project,
+            "fingerprint": plan.fingerprint,
+            "watch": plan.watch,
+        }
+    )
+    lines = ",\n".join(json.dumps(entry_document(entry), allow_nan=False) for entry in plan.entries)
+    return f'{head[:-1]}, "entries": [\n{lines}\n]}}\n'
+
+
+def entry_document(entry: PlannedEntry) -> dict[str, Any]:
+    """Return the entry as plain JSON values."""
+    return {
+        **entry.__dict__,
+        "resources": asdict(entry.resources),
+        "ray": asdict(entry.ray),
+        "requirements": [asdict(requirement) for requirement in entry.requirements],
+    }
+
+
+def read_plan(path: Path) -> Plan:
+    """Read `sweep.json`. Raises StateError that names the file where it is unreadable or of another version."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        _check_version(document, path)
+        return Plan(
+            project=document["project"],
+            fingerprint=document["fingerprint"],
+            entries=tuple(_entry(item) for item in document["entries"]),
+            watch=tuple(document["watch"]),
+        )
+    except OSError as err:
+        raise StateError(f"{path} cannot be read ({err.strerror}); plan the campaign first") from err
+    except (ValueError, TypeError, KeyError) as err:
+        raise StateError(f"{path} is not a plan ({err!r})") from err
+
+
+def read_entry(path: Path, *, index: int | None = None, entry_id: str | None = None) -> PlannedEntry:
+    """Read one entry of `sweep.json`, by index or by id, without parsing the others.
+
+    Raises StateError where the file is unreadable or has no such entry.
+    """
+    key, wanted = ("index", index) if entry_id is None else ("id", entry_id)
+    marker = f'"{key}": {json.dumps(wanted)},'
+    try:
+        for line in _entry_lines(path):
+            if marker in line:
+                document = json.loads(line.rstrip().removesuffix(","))
+                if document[key] == wanted:
+                    return _entry(document)
+    except OSError as err:
+        raise StateError(f"{path} cannot be read ({err.strerror})") from err
+    except (ValueError, TypeError, KeyError) as err:
+        raise StateError(f"{path} is not a plan ({err!r})") from err
+    raise StateError(f"{path} has no entry with {key} {wanted}")
+
+
+def _entry_lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as stream:
+        head = next(stream, "")
+        if f'"schema_version": {SCHEMA_VERSION},' not in head:
+            raise ValueError(f"schema_version {SCHEMA_VERSION} expected")
+        yield from stream
+
+
+def _check_version(document: Mapping[str, Any], path: Path) -> None:
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StateError(f"{path} has schema_version {version}; this version reads {SCHEMA_VERSION}")
+
+
+def _entry(document: Mapping[str, Any]) -> PlannedEntry:
+    values = dict(document)
+    values["argv"] = tuple(values["argv"])
+    values["launcher"] = tuple(values["launcher"])
+    values["resources"] = Resources(**values["resources"])
+    values["ray"] = RayHead(**values["ray"])
+    values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])
+    return PlannedEntry(**values)

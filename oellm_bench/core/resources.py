@@ -1,0 +1,39 @@
+"""What an entry asks of the machine: nodes, time, and a Ray head of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oellm_bench.core.option import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """The allocation of one entry. `gpus` counts all of its GPUs, over all nodes."""
+
+    nodes: int = 1
+    gpus: int = 0
+    walltime_s: int = 0
+
+    @property
+    def node_hours(self) -> float:
+        """Return the most node-hours this can cost."""
+        return self.nodes * self.walltime_s / 3600
+
+    @property
+    def gpu_hours(self) -> float:
+        """Return the most GPU-hours this can cost."""
+        return self.gpus * self.walltime_s / 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayHead:
+    """The Ray head an entry gets for itself."""
+
+    enabled: bool = option("start an own Ray head for each entry; the script finds it in RAY_ADDRESS", False)
+    num_cpus: int = option("CPUs Ray may schedule; 0: those of the allocation", 0)
+    num_gpus: int = option("GPUs Ray may schedule", 0)
+    object_store_bytes: int = option("size of the object store", 200_000_000, unit="bytes")
+    startup_timeout_s: float = option("how long one start of the head may take", 90.0, unit="s")
+    start_attempts: int = option("how often a head that did not come up is started", 2)
+    executable: str = option("the ray command; empty: beside the job's Python, else on PATH", "")

@@ -1,0 +1,108 @@
+"""How an attempt ended, and what an entry yielded."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class ErrorMode(enum.Enum):
+    """What an ended or stuck attempt is classified as. Each finer kind has a coarser parent."""
+
+    SUCCESS = "success"
+    STALL = "stall"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    OOM = "oom"
+    PREEMPTED = "preempted"
+    NODE_FAIL = "node_fail"
+    RAY_START_FAILED = "ray_start_failed"
+    CONTRACT_ERROR = "contract_error"
+    SUBMIT_REJECTED = "submit_rejected"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+    REQUIREMENTS_NOT_MET = "requirements_not_met"
+
+    @property
+    def parent(self) -> ErrorMode | None:
+        """Return the mode whose policy applies where this one has none."""
+        return ErrorMode.CRASH if self in _KINDS_OF_CRASH else None
+
+
+_KINDS_OF_CRASH = frozenset(
+    {
+        ErrorMode.OOM,
+        ErrorMode.PREEMPTED,
+        ErrorMode.NODE_FAIL,
+        ErrorMode.RAY_START_FAILED,
+        ErrorMode.CONTRACT_ERROR,
+        ErrorMode.UNKNOWN,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitRecord:
+    """`exit.json`: the job's own word on how it ended; the only true exit code.
+
+    `returncode` is the command's (negative: that signal), None when it never ran. `failure` is empty, or the
+    error mode the runner itself knows (`timeout`, `ray_start_failed`, `contract_error`, `cancelled`).
+    `restarts` is SLURM_RESTART_COUNT: an older incarnation's record is not this one's.
+    """
+
+    token: str
+    attempt: int
+    returncode: int | None
+    failure: str = ""
+    message: str = ""
+    restarts: int = 0
+    host: str = ""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+
+    def to_document(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ExitRecord:
+        """Read what `to_document` wrote. Raises TypeError or KeyError for anything else."""
+        return cls(**{key: value for key, value in document.items() if key != "schema_version"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryResult:
+    """`results.json`: the normalised result of an entry.
+
+    `metrics` and `params` are the script's own; `exec_time_s` is the command's run time.
+    """
+
+    name: str
+    id: str
+    attempt: int
+    success: bool
+    error_mode: str
+    reason: str = ""
+    returncode: int | None = None
+    exec_time_s: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    requirements_not_met: tuple[str, ...] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> EntryResult:
+        """Read what `to_document` wrote. Raises TypeError or KeyError for anything else."""
+        values = {key: value for key, value in document.items() if key != "schema_version"}
+        return cls(**{**values, "requirements_not_met": tuple(values["requirements_not_met"])})

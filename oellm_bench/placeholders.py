@@ -1,0 +1,72 @@
+"""`{name}` templates: every placeholder is looked up, a literal brace is doubled, nothing is evaluated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
+
+
+class UnknownPlaceholder(ValueError):
+    """A template names something that has no value."""
+
+    def __init__(self, name: str, template: str) -> None:
+        self.name = name
+        super().__init__(f"'{{{name}}}' in '{template}' is not known")
+
+
+def expand(template: str, lookup: Callable[[str], str | None]) -> str:
+    """Replace each `{name}` by `lookup(name)`; `{{` and `}}` become single braces.
+
+    Raises UnknownPlaceholder where `lookup` returns None, ValueError for a single unmatched brace.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        text = match.group()
+        if text in ("{{", "}}"):
+            return text[0]
+        name = match["name"]
+        if name is None:
+            raise ValueError(f"single '{text}' in '{template}'; write '{text * 2}' for a literal brace")
+        value = lookup(name.strip())
+        if value is None:
+            raise UnknownPlaceholder(name.strip(), template)
+        return value
+
+    return _TOKEN.sub(replace, template)
+
+
+def names_in(template: str) -> tuple[str, ...]:
+    """Return the names of the placeholders in `template`, in order."""
+    found = (match["name"] for match in _TOKEN.finditer(template))
+    return tuple(name.strip() for name in found if name is not None)
+
+
+def literal_parts(template: str) -> str:
+    """Return what is left of `template` when its placeholders are taken out."""
+    return _TOKEN.sub(lambda match: match.group()[0] if match["name"] is None else "", template)
+
+
+def by_key_or_suffix(values: Mapping[str, str], keys: Sequence[str]) -> Callable[[str], str | None]:
+    """Return a lookup by full dotted key, or by its last part where only one key ends so."""
+    short: dict[str, list[str]] = {}
+    for key in keys:
+        short.setdefault(key.rsplit(".", 1)[-1], []).append(key)
+
+    def lookup(name: str) -> str | None:
+        if name in values:
+            return values[name]
+        candidates = short.get(name, [])
+        return values[candidates[0]] if len(candidates) == 1 else None
+
+    return lookup
+
+
+def value_text(value: object) -> str:
+    """Return a parameter as it stands in a command: YAML's spelling of true, false and null."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,95 @@
+"""What every scheduler can do. The real client and the embedded one pass the same conformance suite."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compoconf import RegistrableConfigInterface, register_interface
+
+from oellm_bench.core.job import JobId, Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitRequest:
+    """One call of sbatch: `sbatch OPTIONS SCRIPT ARGUMENTS`.
+
+    `name` becomes --job-name and is unique. `tasks` makes it an array; `max_parallel` throttles that.
+    `options` are further long options without the dashes (`time`, `output`); they win over the script's
+    own directives. `environment` is added to the environment that sbatch runs in.
+    """
+
+    name: str
+    script: Path
+    arguments: tuple[str, ...] = ()
+    tasks: tuple[int, ...] = ()
+    max_parallel: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def sbatch_argv(self) -> tuple[str, ...]:
+        """Return the exact command line, for the real call and for --dry-run."""
+        argv = ["sbatch", "--parsable", f"--job-name={self.name}"]
+        if self.tasks:
+            throttle = f"%{self.max_parallel}" if self.max_parallel else ""
+            argv.append(f"--array={index_ranges(self.tasks)}{throttle}")
+        argv += [f"--{key}={value}" for key, value in self.options.items()]
+        return (*argv, str(self.script), *self.arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the scheduler lets one user do; None where it sets no limit."""
+
+    max_array_size: int = 1001
+    max_submit: int | None = None
+
+
+@register_interface
+class Scheduler(RegistrableConfigInterface, abc.ABC):
+    """What is asked of a scheduler. It holds no list of jobs: whoever calls owns the ids.
+
+    Implementations take `(config, folder)`; `folder` is where one that needs files of its own keeps them.
+    """
+
+    @abc.abstractmethod
+    def submit(self, request: SubmitRequest) -> JobId:
+        """Submit once and return the job's id (of an array: the id its tasks share).
+
+        Raises SubmissionUnclear where the job may exist all the same, SubmissionRejected where it does
+        not and never will, SchedulerUnavailable where nothing was sent.
+        """
+
+    @abc.abstractmethod
+    def snapshot(self, prefix: str, since: float) -> Snapshot:
+        """Return every job and array task whose name begins with `prefix`, submitted after `since` (epoch s).
+
+        At most two scheduler calls whatever the number of jobs. Never raises for a source that does not
+        answer: the snapshot says which did.
+        """
+
+    @abc.abstractmethod
+    def cancel(self, job_ids: Collection[JobId]) -> None:
+        """Cancel jobs or array tasks; one that has ended already is no error.
+
+        Raises SchedulerUnavailable.
+        """
+
+    @abc.abstractmethod
+    def limits(self) -> Limits:
+        """Return what the cluster allows. Raises SchedulerUnavailable."""
+
+
+def index_ranges(indices: Collection[int]) -> str:
+    """Return array indices as sbatch takes them: `0-3,7,9-10`."""
+    parts: list[str] = []
+    ordered = sorted(set(indices))
+    start = 0
+    for position, value in enumerate(ordered):
+        if position + 1 == len(ordered) or ordered[position + 1] != value + 1:
+            first = ordered[start]
+            parts.append(str(first) if first == value else f"{first}-{value}")
+            start = position + 1
+    return ",".join(parts)

@@ -1,0 +1,78 @@
+"""The one module that makes text for a shell, and the one way to run a program to its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|KEY|PASS|WEBHOOK|CREDENTIAL", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How a program ended: `returncode` is negative for a signal, None when the time was up."""
+
+    argv: tuple[str, ...]
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was stopped because its time was up."""
+        return self.returncode is None
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str = "",
+) -> Completed:
+    """Run a program to its end in its own process group; at `timeout_s` the whole group is killed.
+
+    `environment` None inherits this process's. Raises OSError when the program cannot be started.
+    Output that is not UTF-8 is kept with replacement characters.
+    """
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=None if environment is None else dict(environment),
+        cwd=cwd,
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    )
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+        code: int | None = process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        code = None
+    return Completed(argv=tuple(argv), returncode=code, stdout=stdout, stderr=stderr)
+
+
+def quote(argument: str) -> str:
+    """Return `argument` as one shell word, whatever is in it."""
+    return shlex.quote(argument)
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return `argv` as a line that a shell splits back into exactly these arguments."""
+    return shlex.join(argv)
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether an environment variable of this name may hold a secret."""
+    return _SECRET_NAME.search(name) is not None
