@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 REQUIRED = dataclasses.MISSING
@@ -18,10 +17,3 @@ def option(
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PluginConfig:
-    """Base of every configuration that names its implementation by `class_name`."""
-
-    class_name: str = dataclasses.field(init=False, default="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -68,6 +69,7 @@ class Plan:
         """Return the most GPU-hours the campaign can cost without restarts."""
         return sum(entry.resources.gpu_hours for entry in self.entries)
 
+    @functools.cached_property
     def by_id(self) -> dict[str, PlannedEntry]:
         """Return the entries by their id."""
         return {entry.id: entry for entry in self.entries}

@@ -54,6 +54,10 @@ class Scheduler(RegistrableConfigInterface, abc.ABC):
     Implementations take `(config, folder)`; `folder` is where one that needs files of its own keeps them.
     """
 
+    # How long after an unclear submission its job may still turn up: the client's own retries (up to 15, sbatch
+    # source), MessageTimeout and the accounting flush. Seconds.
+    lookup_grace_s = 90.0
+
     @abc.abstractmethod
     def submit(self, request: SubmitRequest) -> JobId:
         """Submit once and return the job's id (of an array: the id its tasks share).

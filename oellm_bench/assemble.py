@@ -1,0 +1,69 @@
+"""Put a session's parts together: its scheduler, its submitter, its monitor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from oellm_bench.actions.commands import ActionRunner
+from oellm_bench.builtins import load_all
+from oellm_bench.clock import Clock, SystemClock
+from oellm_bench.config.schema import SchedulerChoice, SinkChoice
+from oellm_bench.config.typing import parse
+from oellm_bench.core.plan import Plan, read_plan
+from oellm_bench.delivery import SinkDelivery
+from oellm_bench.monitor import Monitor
+from oellm_bench.schedulers.base import Scheduler
+from oellm_bench.session import Session
+from oellm_bench.sinks.base import Sink
+from oellm_bench.state.store import SessionStore
+from oellm_bench.submission import Book, Submitter
+from oellm_bench.watch import watch_settings
+
+
+def open_scheduler(session: Session) -> Scheduler:
+    """Return the scheduler a session was planned for."""
+    load_all()
+    config = parse(SchedulerChoice, dict(session.scheduler), "slurm.client")
+    scheduler: Scheduler = config.instantiate(Scheduler, session.state_layout.scheduler)
+    return scheduler
+
+
+def make_book(session: Session, plan: Plan) -> Book:
+    """Return the book of a session's submissions."""
+    return Book(session8=session.session8, plan=plan, layout=session.layout, max_parallel=session.max_parallel)
+
+
+def make_submitter(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> Submitter:
+    """Return what submits a session's entries."""
+    return Submitter(book=make_book(session, plan), store=store, scheduler=open_scheduler(session), clock=clock)
+
+
+def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | None = None) -> Monitor:
+    """Return a monitor of a session; `actions` add to and replace the configured ones."""
+    clock = clock or SystemClock()
+    plan = read_plan(session.layout.sweep)
+    store = session.store()
+    submitter = make_submitter(session, plan, store, clock)
+    settings = tuple(watch_settings(document, actions) for document in plan.watch)
+    sinks = {
+        name: parse(SinkChoice, dict(document), f"sinks.{name}").instantiate(Sink)
+        for name, document in session.sinks.items()
+    }
+    monitoring = settings[0].monitoring
+    return Monitor(
+        session=session,
+        plan=plan,
+        store=store,
+        scheduler=submitter.scheduler,
+        submitter=submitter,
+        settings=settings,
+        actions=ActionRunner(
+            session.layout.root,
+            timeout_s=monitoring.action_timeout_s,
+            attempts=monitoring.action_attempts,
+            environment=os.environ,
+        ),
+        delivery=SinkDelivery(sinks, session.id, {**session.__dict__}),
+        clock=clock,
+    )

@@ -1,0 +1,35 @@
+"""The one file that knows every implementation: ours by import, other packages' by entry point."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from importlib.metadata import entry_points
+
+_BUILTIN = (
+    "oellm_bench.backends.command",
+    "oellm_bench.backends.script",
+    "oellm_bench.launchers.host",
+    "oellm_bench.restart.policies",
+    "oellm_bench.schedulers.fake",
+    "oellm_bench.schedulers.slurm",
+    "oellm_bench.sinks.files",
+)
+_GROUPS = ("backends", "launchers", "restart_policies", "schedulers", "sinks")
+_log = logging.getLogger(__name__)
+
+
+def load_all() -> None:
+    """Import every implementation, so that its name can stand in a configuration.
+
+    A plug-in of another package that cannot be imported is reported and left out: it must not take the
+    tool down for campaigns that do not use it.
+    """
+    for module in _BUILTIN:
+        importlib.import_module(module)
+    for group in _GROUPS:
+        for point in entry_points(group=f"oellm_bench.{group}"):
+            try:
+                point.load()
+            except Exception as err:  # whatever a foreign module does on import
+                _log.warning("plug-in %s (%s) could not be loaded: %s", point.name, point.value, err)

@@ -1,0 +1,75 @@
+"""From the options that verbs share to a composed configuration, a plan, a session."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from oellm_bench.clock import Clock, SystemClock
+from oellm_bench.config.compose import Composition, compose_variants
+from oellm_bench.config.project import base_project
+from oellm_bench.core.plan import Plan, read_plan
+from oellm_bench.errors import UsageError
+from oellm_bench.planning import Campaign, plan_campaign
+from oellm_bench.session import Session, find_open, new_session_dir, read_session, write_session
+
+_FAKE = {"slurm.client": {"class_name": "FakeSlurmClient"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A campaign and the session it belongs to; `session` is None until it is written."""
+
+    campaign: Campaign
+    session_dir: Path
+    session8: str
+    session: Session | None
+
+    def written(self, clock: Clock) -> Session:
+        """Return the session, writing it first where it is new."""
+        return self.session or write_session(self.campaign, self.session_dir, self.session8, clock)
+
+
+def compose(args: argparse.Namespace) -> Composition:
+    """Compose the configuration that the command line names."""
+    replacements = _FAKE if getattr(args, "fake", False) else None
+    return compose_variants(args.config, args.config_dir, args.override, replacements)
+
+
+def prepare(args: argparse.Namespace, *, output: Path | None = None) -> Prepared:
+    """Plan the campaign, for the unfinished session that runs just this plan or for a new one.
+
+    A session that was submitted keeps its plan; one that was only planned is planned afresh in its place.
+    """
+    clock = SystemClock()
+    composition = compose(args)
+    if output is not None:
+        return _for_folder(composition, output.absolute(), clock)
+    project = base_project(composition)
+    base = Path(project.project.base_output_dir).absolute()
+    session_dir, session8 = new_session_dir(base, project.project.name, clock)
+    campaign = plan_campaign(composition, session_dir)
+    known = find_open(base, campaign.plan.project, campaign.plan.fingerprint, campaign.project.slurm.client.class_name)
+    if known is None:
+        return Prepared(campaign=campaign, session_dir=session_dir, session8=session8, session=None)
+    folder = Path(known.session_dir)
+    campaign = plan_campaign(composition, folder, _indices(read_plan(known.layout.sweep)))
+    session = known if known.store().begun else None
+    return Prepared(campaign=campaign, session_dir=folder, session8=known.session8, session=session)
+
+
+def _for_folder(composition: Composition, folder: Path, clock: Clock) -> Prepared:
+    """Plan into a folder the user names; entries that stood there before keep their indices."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output '{folder}' is a file; give a folder")
+    if (folder / "session.json").is_file():
+        known = read_session(folder)
+        campaign = plan_campaign(composition, folder, _indices(read_plan(known.layout.sweep)))
+        return Prepared(campaign=campaign, session_dir=folder, session8=known.session8, session=None)
+    _, session8 = new_session_dir(folder.parent, folder.name, clock)
+    return Prepared(campaign=plan_campaign(composition, folder), session_dir=folder, session8=session8, session=None)
+
+
+def _indices(plan: Plan) -> dict[str, int]:
+    return {entry.id: entry.index for entry in plan.entries}

@@ -1,0 +1,86 @@
+"""What a person sees while a monitor runs: a live table on a terminal, one line per change elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from oellm_bench.cli.table import console, table
+from oellm_bench.monitor import Monitor
+from oellm_bench.units import format_duration
+from oellm_bench.view import entry_row
+
+COLUMNS = ("entry", "state", "attempt", "job", "node", "elapsed", "signal", "reason")
+_MOST_ROWS = 40  # a refresh of a thousand rows takes longer than a second
+
+
+class LiveTable:
+    """Shows the entries of a monitored session on stderr."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._console = console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._shown: dict[str, tuple[object, ...]] = {}
+
+    def __enter__(self) -> LiveTable:
+        if self._live is not None:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def update(self) -> None:
+        """Show what has changed since the last call."""
+        now = self._monitor.clock.now()
+        state = self._monitor.store.state
+        rows = [entry_row(planned, state.entries.get(planned.id), now) for planned in self._monitor.plan.entries]
+        if self._live is not None:
+            self._live.update(status_table(rows[:_MOST_ROWS]), refresh=True)
+            return
+        for row in rows:
+            key = (row["state"], row["attempt"], row["error_mode"])
+            if self._shown.get(row["id"]) != key:
+                self._shown[row["id"]] = key
+                sys.stderr.write(change_line(row) + "\n")
+        sys.stderr.flush()
+
+
+def change_line(row: dict[str, Any]) -> str:
+    """Return one event per line, as `key=value` words."""
+    words = [f"entry={row['name']}", f"state={row['state']}", f"attempt={row['attempt']}"]
+    words += [f"{key}={row[name]}" for key, name in (("job", "job_id"), ("node", "node")) if row[name]]
+    if row["error_mode"] and row["error_mode"] != "success":
+        words += [f"error_mode={row['error_mode']}"]
+    if row["reason"]:
+        words.append(f"reason={row['reason']!r}")
+    return " ".join(words)
+
+
+def status_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return the rows of `status` as a table."""
+    return table(
+        COLUMNS,
+        [
+            (
+                row["name"],
+                row["state"],
+                row["attempt"],
+                row["job_id"],
+                row["node"],
+                format_duration(row["elapsed_s"]),
+                row["last_signal"],
+                row["reason"],
+            )
+            for row in rows
+        ],
+    )

@@ -1,0 +1,89 @@
+"""`logs`: print or follow an entry's log, over its restarts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from oellm_bench.cli.entries import find_entry
+from oellm_bench.clock import SystemClock
+from oellm_bench.core.plan import PlannedEntry, read_plan
+from oellm_bench.errors import EXIT_DONE, UsageError
+from oellm_bench.log import set_up
+from oellm_bench.monitoring.log_tail import Cursor, read_new
+from oellm_bench.session import Session, find_session
+from oellm_bench.state.fold import AttemptState, EntryState
+
+_PAUSE_S = 0.5
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the chosen log of every attempt, the decision between two attempts on stderr."""
+    set_up(verbose=args.verbose)
+    session = find_session(args.session)
+    planned = find_entry(read_plan(session.layout.sweep), args.entry)
+    entry = session.store().state.entries.get(planned.id)
+    attempts = entry.attempts if entry is not None else []
+    chosen = [attempt for attempt in attempts if args.attempt in (None, attempt.number)]
+    if not chosen:
+        which = f"attempt {args.attempt}" if args.attempt else "attempt"
+        raise UsageError(f"entry {planned.name} has no {which} yet; it has {len(attempts)}")
+    for attempt in chosen[:-1]:
+        _print_whole(_path(session, planned, attempt, args.stream), attempt)
+    if args.follow:
+        _follow(session, planned, chosen[-1].number, args.stream)
+    else:
+        _print_whole(_path(session, planned, chosen[-1], args.stream), chosen[-1])
+    return EXIT_DONE
+
+
+def _path(session: Session, planned: PlannedEntry, attempt: AttemptState, stream: str) -> Path:
+    layout = session.layout.entry(planned.name).attempt(attempt.number)
+    if stream == "slurm":
+        return session.layout.scheduler_log(planned.name, attempt.number, attempt.job_id)
+    return {"stdout": layout.stdout, "stderr": layout.stderr, "ray": layout.ray_startup}[stream]
+
+
+def _print_whole(path: Path, attempt: AttemptState) -> None:
+    _announce(attempt)
+    cursor = Cursor()
+    while chunk := read_new(path, cursor, final=True):
+        _write(chunk.data)
+        cursor = chunk.cursor
+
+
+def _follow(session: Session, planned: PlannedEntry, number: int, stream: str) -> None:
+    """Print what comes, and go on with the next attempt, until the entry is over."""
+    clock, cursor, announced = SystemClock(), Cursor(), 0
+    while True:
+        entry = session.store().state.entries[planned.id]
+        attempt = entry.attempts[number - 1]
+        if announced != number:
+            _announce(attempt)
+            announced, cursor = number, Cursor()
+        ended = attempt.is_over
+        while chunk := read_new(_path(session, planned, attempt, stream), cursor, final=ended):
+            _write(chunk.data)
+            cursor = chunk.cursor
+        if ended and number < len(entry.attempts):
+            number += 1
+        elif ended and _is_last(entry):
+            return
+        else:
+            clock.sleep(_PAUSE_S)
+
+
+def _is_last(entry: EntryState) -> bool:
+    return entry.over
+
+
+def _announce(attempt: AttemptState) -> None:
+    ended = f", {attempt.mode.value}: {attempt.reason}" if attempt.mode is not None else ""
+    sys.stderr.write(f"--- attempt {attempt.number}, job {attempt.job_id or '?'}{ended}\n")
+    sys.stderr.flush()
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

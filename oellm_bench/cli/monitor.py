@@ -1,0 +1,35 @@
+"""`monitor`: watch a session, or rehearse what would be done."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from oellm_bench.cli.configuration import compose
+from oellm_bench.cli.rehearse import rehearse_logs, rehearse_session
+from oellm_bench.cli.watching import watch
+from oellm_bench.config.project import base_project
+from oellm_bench.errors import UsageError
+from oellm_bench.log import set_up
+from oellm_bench.session import Session, find_session, latest
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch the session until all is over (one look with --once) and return how it went."""
+    set_up(verbose=args.verbose)
+    if args.log or args.slurm_state or args.job:
+        return rehearse_logs(args)
+    session = find_session(args.session) if args.session else _session_of(args)
+    actions = dict(args.action)
+    if args.dry_run:
+        return rehearse_session(session, actions, as_json=args.json_output)
+    return watch(session, interval_s=args.interval, once=args.once, actions=actions)
+
+
+def _session_of(args: argparse.Namespace) -> Session:
+    project = base_project(compose(args)).project
+    base = Path(project.base_output_dir).absolute()
+    session = latest(base, project.name)
+    if session is None:
+        raise UsageError(f"no submitted session of '{project.name}' in {base}; submit it, or name one with --session")
+    return session

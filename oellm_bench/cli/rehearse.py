@@ -1,0 +1,165 @@
+"""`monitor --dry-run`, and `monitor --log NAME=PATH`: what signals and states would lead to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from oellm_bench.actions.commands import action_argv
+from oellm_bench.assemble import make_monitor
+from oellm_bench.cli.configuration import compose
+from oellm_bench.cli.table import print_json
+from oellm_bench.config.project import base_project
+from oellm_bench.core.events import ActionQueued, Decided
+from oellm_bench.core.job import JobState
+from oellm_bench.core.result import ErrorMode
+from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, UsageError
+from oellm_bench.monitoring.classify import Evidence, classify
+from oellm_bench.monitoring.log_tail import Cursor, read_new
+from oellm_bench.monitoring.signals import SeenSignal
+from oellm_bench.placeholders import UnknownPlaceholder
+from oellm_bench.restart.base import Failure
+from oellm_bench.restart.settings import decide
+from oellm_bench.session import Session
+from oellm_bench.shell import command_line, run
+from oellm_bench.watch import WatchSettings, watch_settings
+
+SCHEMA_VERSION = 1
+
+
+def rehearse_session(session: Session, actions: Mapping[str, str], *, as_json: bool) -> int:
+    """Print what the next cycle of a session would do; nothing is written, submitted, cancelled or run."""
+    monitor = make_monitor(session, actions)
+    events = monitor.rehearse()
+    names = {entry.id: entry.name for entry in monitor.plan.entries}
+    modes = {entry.id: entry.last.mode for entry in monitor.store.state.entries.values() if entry.last}
+    queued = [
+        {
+            "entry": names[e.entry],
+            "signal": e.id.rsplit(":", 1)[-1],
+            "action": e.name,
+            "argv": list(e.argv),
+            "metadata": dict(e.metadata),
+        }
+        for e in events
+        if isinstance(e, ActionQueued)
+    ]
+    decisions = [
+        _decision(names[e.entry], modes.get(e.entry), e.policy, e.restart, e.reason)
+        for e in events
+        if isinstance(e, Decided)
+    ]
+    return _report(queued, decisions, as_json=as_json)
+
+
+def rehearse_logs(args: argparse.Namespace) -> int:
+    """Look through logs and states that were given by name, without a session.
+
+    Prints the actions their signals ask for and the decisions their states lead to; without --dry-run the
+    actions are run, one after the other. Returns 1 where one of them failed.
+    """
+    config = base_project(compose(args))
+    settings = watch_settings(
+        {"monitoring": asdict(config.monitoring), "restart": asdict(config.restart)}, dict(args.action)
+    )
+    signals = {name: _signals(Path(path), settings) for name, path in args.log}
+    actions = [row for name, seen in signals.items() for row in _actions(name, seen, settings)]
+    decisions = [_state_decision(name, text, signals.get(name, []), settings) for name, text in args.slurm_state]
+    failed = 0 if args.dry_run else sum(not _ran(row, settings) for row in actions)
+    _report(actions, decisions, as_json=args.json_output)
+    return EXIT_NOT_PASSED if failed else EXIT_DONE
+
+
+def _signals(path: Path, settings: WatchSettings) -> list[SeenSignal]:
+    if not path.is_file():
+        raise UsageError(f"--log: no file '{path}'")
+    found: list[SeenSignal] = []
+    cursor = Cursor()
+    while chunk := read_new(path, cursor, final=True):
+        found += settings.scanner.scan(chunk, "log", frozenset(signal.name for signal in found))
+        cursor = chunk.cursor
+    return found
+
+
+def _actions(entry: str, signals: Sequence[SeenSignal], settings: WatchSettings) -> list[dict[str, Any]]:
+    rows = []
+    for signal in signals:
+        template = settings.monitoring.actions.get(signal.action)
+        if not signal.action:
+            continue
+        argv: list[str] = []
+        if template is not None:
+            try:
+                argv = list(action_argv(template, {"entry_name": entry, **signal.values}))
+            except (UnknownPlaceholder, ValueError) as err:
+                raise UsageError(f"action '{signal.action}': {err}") from err
+        rows.append(
+            {
+                "entry": entry,
+                "signal": signal.name,
+                "action": signal.action,
+                "argv": argv,
+                "metadata": {**signal.metadata, **signal.values},
+            }
+        )
+    return rows
+
+
+def _state_decision(entry: str, text: str, signals: Sequence[SeenSignal], settings: WatchSettings) -> dict[str, Any]:
+    state = JobState.parse(text)
+    if not state.is_terminal:
+        return _decision(entry, None, "", restart=False, reason=f"{state.value} is not the end of a job")
+    verdict = classify(
+        Evidence(state=state, signal_modes=tuple((s.mode, s.name) for s in signals if s.mode), exit_code=_code(state))
+    )
+    if state is JobState.COMPLETED:
+        return _decision(entry, ErrorMode.SUCCESS, "", restart=False, reason="completed")
+    failure = Failure(
+        mode=verdict.mode,
+        reason=verdict.reason,
+        attempt=1,
+        restarts=0,
+        restarts_for_mode=0,
+        signals=frozenset(signal.name for signal in signals),
+    )
+    decision = decide(failure, settings.policies, max_restarts=settings.restart.max_restarts)
+    return _decision(entry, verdict.mode, decision.policy, restart=decision.restart, reason=decision.reason)
+
+
+def _code(state: JobState) -> int | None:
+    return 1 if state is JobState.FAILED else None
+
+
+def _decision(entry: str, mode: ErrorMode | None, policy: str, restart: bool, reason: str) -> dict[str, Any]:
+    return {
+        "entry": entry,
+        "error_mode": mode.value if mode is not None else "",
+        "policy": policy,
+        "decision": "restart" if restart else "stop",
+        "reason": reason,
+    }
+
+
+def _ran(row: Mapping[str, Any], settings: WatchSettings) -> bool:
+    if not row["argv"]:
+        sys.stderr.write(f"oellm-bench: action '{row['action']}' is not defined; give --action {row['action']}=CMD\n")
+        return False
+    done = run(row["argv"], timeout_s=settings.monitoring.action_timeout_s, environment=os.environ)
+    sys.stderr.write(done.stdout + done.stderr)
+    return done.returncode == 0
+
+
+def _report(actions: Sequence[Mapping[str, Any]], decisions: Sequence[Mapping[str, Any]], *, as_json: bool) -> int:
+    if as_json:
+        print_json({"schema_version": SCHEMA_VERSION, "actions": actions, "decisions": decisions})
+        return EXIT_DONE
+    for row in actions:
+        sys.stdout.write(f"{row['entry']}: {row['signal']}: {row['action']}: {command_line(row['argv'])}\n")
+    for row in decisions:
+        sys.stdout.write(f"{row['entry']}: {row['error_mode']}: {row['decision']} ({row['reason']})\n")
+    return EXIT_DONE

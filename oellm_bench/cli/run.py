@@ -1,0 +1,24 @@
+"""`run`: plan, submit and watch, attached."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from oellm_bench.cli.configuration import prepare
+from oellm_bench.cli.results import print_results
+from oellm_bench.cli.submit import submit
+from oellm_bench.cli.watching import watch
+from oellm_bench.errors import EXIT_DONE
+from oellm_bench.log import set_up
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return the monitor's exit code, after the table of results."""
+    set_up(verbose=args.verbose)
+    session, code = submit(args, prepare(args))
+    sys.stdout.write(f"{session.id}\n")
+    sys.stdout.flush()
+    watched = watch(session, interval_s=args.interval, once=False, actions={})
+    print_results(session, None)
+    return watched if code == EXIT_DONE else max(code, watched)

@@ -1,0 +1,148 @@
+"""`submit`: what is not submitted yet, and nothing twice."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Collection
+from typing import Any
+
+from oellm_bench.assemble import make_book, make_submitter
+from oellm_bench.cli.configuration import Prepared, prepare
+from oellm_bench.cli.plan import summary
+from oellm_bench.cli.table import console, print_json, table
+from oellm_bench.clock import SystemClock
+from oellm_bench.core.events import Selected
+from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.plan import Plan, read_plan
+from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, UsageError
+from oellm_bench.log import set_up
+from oellm_bench.rendering.sbatch import render_submission
+from oellm_bench.session import Session
+from oellm_bench.state.fold import AttemptState, SessionState, apply
+from oellm_bench.state.store import SessionStore
+from oellm_bench.submission import Book
+
+SCHEMA_VERSION = 1
+_log = logging.getLogger(__name__)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Submit, print ids, and go on watching where asked."""
+    set_up(verbose=args.verbose)
+    prepared = prepare(args)
+    if args.dry_run:
+        return _dry_run(prepared, args.subset)
+    session, code = submit(args, prepared)
+    if args.json:
+        print_json(submit_document(session))
+    else:
+        _print_jobs(session)
+    if args.monitor and code == EXIT_DONE:
+        from oellm_bench.cli.watching import watch
+
+        return watch(session, interval_s=None, once=False, actions={})
+    return code
+
+
+def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
+    """Write the session where it is new, submit what is due, and return it with an exit code."""
+    clock = SystemClock()
+    _confirm(prepared, yes=args.yes)
+    selected = _selected(prepared.campaign.plan, args.subset)
+    session = prepared.written(clock)
+    plan = read_plan(session.layout.sweep)
+    store = session.store()
+    with store.locked():
+        missing = [entry for entry in selected if entry not in store.state.entries]
+        if missing:
+            store.append(Selected(at=clock.now(), entries=tuple(missing)))
+    submitter = make_submitter(session, plan, store, clock)
+    submitter.recover(session.looked_up_since)
+    submitter.submit_due()
+    return session, _exit_code(store.state)
+
+
+def submit_document(session: Session) -> dict[str, Any]:
+    """Return what `submit --json` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "session": session.id,
+        "session_dir": session.session_dir,
+        "jobs": [
+            {"entry": name, "attempt": attempt.number, "job_id": attempt.job_id, "token": attempt.token}
+            for name, attempt in _jobs(session)
+        ],
+    }
+
+
+def _print_jobs(session: Session) -> None:
+    sys.stdout.write(f"{session.id}\n")
+    rows = [(name, attempt.number, attempt.job_id, attempt.token) for name, attempt in _jobs(session)]
+    console().print(table(("entry", "attempt", "job", "token"), rows))
+
+
+def _jobs(session: Session) -> list[tuple[str, AttemptState]]:
+    plan, store = read_plan(session.layout.sweep), SessionStore(session.id, session.layout, session.state_layout)
+    return [
+        (entry.name, state.attempts[-1])
+        for entry in plan.entries
+        if (state := store.state.entries.get(entry.id)) is not None and state.attempts
+    ]
+
+
+def _exit_code(state: SessionState) -> int:
+    attempts = [entry.last for entry in state.entries.values() if entry.last is not None]
+    if any(attempt.unclear_since is not None for attempt in attempts):
+        _log.warning("some submissions got no clear answer; run submit or monitor again, nothing is sent twice")
+        return EXIT_UNREACHABLE
+    refused = [attempt.refused for attempt in attempts if attempt.refused]
+    for message in dict.fromkeys(refused):
+        _log.warning("refused: %s", message)
+    return EXIT_NOT_PASSED if refused else EXIT_DONE
+
+
+def _selected(plan: Plan, subset: Collection[int] | None) -> list[str]:
+    if subset is None:
+        return [entry.id for entry in plan.entries]
+    known = {entry.index: entry.id for entry in plan.entries}
+    unknown = sorted(set(subset) - set(known))
+    if unknown:
+        listed = ", ".join(str(index) for index in unknown)
+        raise UsageError(f"--subset: no entry with index {listed}; the plan has {min(known)} to {max(known)}")
+    return [known[index] for index in sorted(subset)]
+
+
+def _confirm(prepared: Prepared, *, yes: bool) -> None:
+    """Ask before an expensive campaign. Raises UsageError where the answer is no, or nobody is there to ask."""
+    plan, limit = prepared.campaign.plan, prepared.campaign.project.project.confirm_gpu_hours
+    if yes or prepared.session is not None or plan.gpu_hours <= limit:
+        return
+    question = f"{summary(plan)}: more than project.confirm_gpu_hours ({limit:g})"
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question}; say --yes to submit it all the same")
+    sys.stderr.write(f"{question}. Submit? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing was submitted")
+
+
+def _dry_run(prepared: Prepared, subset: Collection[int] | None) -> int:
+    """Print each call and each script as they would be sent; write nothing."""
+    plan, state = prepared.campaign.plan, SessionState()
+    if prepared.session is not None:
+        state = prepared.session.store().state
+        book = make_book(prepared.session, read_plan(prepared.session.layout.sweep))
+    else:
+        max_parallel = prepared.campaign.project.slurm.max_parallel
+        layout = SessionLayout(prepared.session_dir)
+        book = Book(session8=prepared.session8, plan=plan, layout=layout, max_parallel=max_parallel)
+    now = SystemClock().now()
+    apply(Selected(at=now, entries=tuple(_selected(plan, subset))), state)
+    for intended in book.due(state, now):
+        request = book.request(intended)
+        sys.stdout.write(f"$ {render_submission(request.sbatch_argv())}\n")
+    for name, text in prepared.campaign.scripts.items():
+        sys.stdout.write(f"\n--- {prepared.session_dir / name}\n{text}")
+    return EXIT_DONE

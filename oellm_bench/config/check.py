@@ -1,0 +1,74 @@
+"""What a typed configuration can still get wrong: every problem of a point, with file and line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from oellm_bench.backends.base import Backend
+from oellm_bench.config.project import ConfiguredPoint
+from oellm_bench.config.schema import Project
+from oellm_bench.core.result import ErrorMode
+from oellm_bench.errors import Problem
+from oellm_bench.launchers.base import Launcher
+from oellm_bench.monitoring.signals import signal_problems
+from oellm_bench.naming import check_name, check_template
+from oellm_bench.rendering import directives as sbatch
+from oellm_bench.shell import is_secret_name
+
+
+def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
+    """Validate what this point does not share with points before it; `checked` holds ids of checked parts."""
+    project, found = point.project, []
+    checks = (
+        (project.project, "", lambda: _project_problems(project)),
+        (project.backend, "backend", lambda: project.backend.instantiate(Backend).validate()),
+        (project.container, "container", lambda: project.container.instantiate(Launcher).validate()),
+        (project.slurm, "slurm.sbatch", lambda: sbatch.check(project.slurm.sbatch)),
+        (project.slurm, "", lambda: _text_problems(project)),
+        (project.restart, "", lambda: _restart_problems(project)),
+        (project.monitoring, "", lambda: _monitoring_problems(project)),
+    )
+    for part, section, check in checks:
+        if id(part) in checked:
+            continue
+        for problem in check():
+            key = ".".join(filter(None, (section, problem.where)))
+            found.append(replace(problem, where=point.variant.provenance.where(key)))
+    if not found:
+        checked.update(id(part) for part, _, _ in checks)
+    return found
+
+
+def _project_problems(project: Project) -> list[Problem]:
+    return [*check_name(project.project.name, "project.name"), *check_template(project.sweep.name_template)]
+
+
+def _text_problems(project: Project) -> list[Problem]:
+    problems = []
+    for section, environment in (
+        ("slurm.environment", project.slurm.environment),
+        ("backend.environment", getattr(project.backend, "environment", {})),
+    ):
+        for name in environment:
+            if is_secret_name(name):
+                what = f"'{name}' looks like a secret, and its value would be written to disk"
+                fix = "take it out and export it where you submit: jobs inherit that environment"
+                problems.append(Problem(what=what, where=f"{section}.{name}", fix=fix))
+    return problems
+
+
+def _restart_problems(project: Project) -> list[Problem]:
+    modes = [mode.value for mode in ErrorMode]
+    return [
+        Problem(
+            what=f"'{item.mode}' is no error mode",
+            where=f"restart.restart_policies.{index}.mode",
+            fix=f"valid: {', '.join(modes)}",
+        )
+        for index, item in enumerate(project.restart.restart_policies)
+        if item.mode not in modes
+    ]
+
+
+def _monitoring_problems(project: Project) -> list[Problem]:
+    return signal_problems(project.monitoring)

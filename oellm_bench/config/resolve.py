@@ -1,0 +1,138 @@
+"""Interpolations of a composed configuration: resolved once, and again only where a sweep touches them."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from oellm_bench.config.provenance import Provenance
+from oellm_bench.errors import ConfigError, Problem
+
+_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+_ENVIRONMENT = re.compile(r"[Ee]nvironment variable '([^']*)' not found")
+
+
+def resolve(config: DictConfig, provenance: Provenance) -> dict[str, Any]:
+    """Return the configuration as plain data. Raises ConfigError with every reference that leads nowhere."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as err:
+        problems = [
+            _unresolved(key, text, leaf_error, provenance)
+            for key, text in interpolated_leaves(config)
+            if (leaf_error := _error_of(config, key)) is not None
+        ]
+        raise ConfigError(problems or [Problem(what=str(err).splitlines()[0])]) from err
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def interpolated_leaves(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Yield dotted key and text of every value that holds an interpolation."""
+    yield from _leaves(OmegaConf.to_container(config, resolve=False), "")
+
+
+def _leaves(node: object, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, str):
+        if "${" in node:
+            yield key, node
+    elif isinstance(node, Mapping | list):
+        items = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for name, value in items:
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+
+
+def _error_of(config: DictConfig, key: str) -> Exception | None:
+    try:
+        value = OmegaConf.select(config, key, throw_on_resolution_failure=True)
+        if isinstance(value, DictConfig | ListConfig):
+            OmegaConf.to_container(value, resolve=True)
+    except OmegaConfBaseException as err:
+        return err
+    return None
+
+
+def _unresolved(key: str, text: str, err: Exception, provenance: Provenance) -> Problem:
+    where = provenance.where(key)
+    variable = _ENVIRONMENT.search(str(err))
+    if variable:
+        name = variable[1]
+        fix = f"export {name}, or give a default: ${{oc.env:{name},DEFAULT}}"
+        return Problem(what=f"environment variable {name} is not set ({text})", where=where, fix=fix)
+    names = [name for name in _REFERENCE.findall(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
+    fix = f"write ${{oc.env:{names[0]}}} for an environment variable" if names else "point it to a key that exists"
+    return Problem(what=f"'{text}' cannot be resolved ({str(err).splitlines()[0]})", where=where, fix=fix)
+
+
+class Dependents:
+    """The values that follow swept keys through interpolations.
+
+    A sweep that touches none of them costs nothing; otherwise each is resolved once per distinct choice of the
+    swept values it depends on, not once per point.
+    """
+
+    def __init__(self, config: DictConfig, keys: Sequence[str]) -> None:
+        self._work = copy.deepcopy(config)
+        OmegaConf.set_struct(self._work, False)
+        texts = dict(interpolated_leaves(config))
+        self._leaves = {
+            leaf: tuple(key for key in keys if _follows(leaf, key, texts, frozenset()))
+            for leaf in texts
+            if leaf not in keys
+        }
+        self._leaves = {leaf: needs for leaf, needs in self._leaves.items() if needs}
+        self._memo: dict[tuple[str, str], Any] = {}
+
+    def values(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the dependent values for one point, by dotted key. Raises OmegaConf's errors."""
+        found: dict[str, Any] = {}
+        for leaf, needs in self._leaves.items():
+            memo_key = (leaf, repr([point.get(key) for key in needs]))
+            if memo_key not in self._memo:
+                for key in needs:
+                    OmegaConf.update(self._work, key, point[key], force_add=True)
+                value = OmegaConf.select(self._work, leaf, throw_on_resolution_failure=True)
+                if isinstance(value, DictConfig | ListConfig):
+                    value = OmegaConf.to_container(value, resolve=True)
+                self._memo[memo_key] = value
+            found[leaf] = self._memo[memo_key]
+        return found
+
+
+def _follows(leaf: str, key: str, texts: Mapping[str, str], seen: frozenset[str]) -> bool:
+    """Tell whether the interpolation at `leaf` leads to `key`, over other interpolations if need be."""
+    if leaf in seen:
+        return False
+    text = texts[leaf]
+    references = _REFERENCE.findall(text)
+    if _REFERENCE.sub("", text).count("${"):
+        return True  # nested: what it refers to is known only once it is resolved
+    for reference in references:
+        if ":" in reference:
+            if not reference.startswith("oc.env:"):
+                return True
+            continue
+        target = _absolute(reference, leaf)
+        if _overlap(target, key):
+            return True
+        if any(_overlap(target, other) and _follows(other, key, texts, seen | {leaf}) for other in texts):
+            return True
+    return False
+
+
+def _absolute(reference: str, leaf: str) -> str:
+    """Return a relative reference (`.x`, `..x`) as seen from the root."""
+    dots = len(reference) - len(reference.lstrip("."))
+    if not dots:
+        return reference
+    parents = leaf.split(".")[:-dots]
+    return ".".join([*parents, reference.lstrip(".")])
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")

@@ -1,0 +1,84 @@
+"""The whole configuration as frozen dataclasses; Hydra merges, compoconf fills these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from oellm_bench.backends.base import Backend
+from oellm_bench.core.option import option
+from oellm_bench.core.plugin import PluginConfig
+from oellm_bench.core.requirement import Requirement
+from oellm_bench.core.resources import RayHead
+from oellm_bench.launchers.base import Launcher
+from oellm_bench.monitoring.settings import MonitoringConfig
+from oellm_bench.restart.settings import RestartConfig
+from oellm_bench.schedulers.base import Scheduler
+from oellm_bench.sinks.base import Sink
+
+if TYPE_CHECKING:
+    BackendChoice = PluginConfig
+    LauncherChoice = PluginConfig
+    SchedulerChoice = PluginConfig
+    SinkChoice = PluginConfig
+else:  # resolved by compoconf when a configuration is read: whatever is registered by then
+    BackendChoice, LauncherChoice = Backend.cfgtype, Launcher.cfgtype
+    SchedulerChoice, SinkChoice = Scheduler.cfgtype, Sink.cfgtype
+
+SbatchValue = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectConfig:
+    """What the campaign is called, where it writes, and what holds for each entry."""
+
+    name: str = option("name of the campaign: letters, digits, . _ -")
+    description: str = option("text for people", "")
+    base_output_dir: str = option("folder that sessions are written to", "outputs")
+    state_dir: str = option("folder of the monitor's state; empty: <base_output_dir>/.oellm-bench", "")
+    timeout_s: float = option("how long the command of an entry may run", 7200.0, unit="s")
+    delete_scratch: bool = option("delete scratch/ when an entry has ended", True)
+    confirm_gpu_hours: float = option("submit asks before it spends more than this", 100.0, unit="GPU-hours")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmConfig:
+    """How jobs are submitted."""
+
+    client: SchedulerChoice = option("the scheduler, by class_name")
+    array: bool = option("one array script for all entries of the same resources", False)
+    max_parallel: int | None = option("array tasks that run at once (sbatch --array=...%N)", None)
+    sbatch: dict[str, SbatchValue] = option("options of sbatch by long name, e.g. partition, time", factory=dict)
+    setup: tuple[str, ...] = option("lines of bash run before the entry, verbatim (module load ...)", ())
+    environment: dict[str, str | int | float | bool] = option("environment of every entry", factory=dict)
+    launcher_cmd: list[Any] | str = option("put in front of every command, e.g. [srun, --exclusive]", "")
+    python: str = option("interpreter with oellm-bench on the nodes; empty: the one planning", "")
+    cleanup_s: float = option("added to timeout_s for start and clean-up: the walltime", 120.0, unit="s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """How one project becomes many entries."""
+
+    axes: dict[str, Any] | list[Any] = option(
+        "mapping: product of the values of each key; list of mappings: alternatives", factory=dict
+    )
+    base_values: dict[str, Any] = option("values every point has unless its axes say otherwise", factory=dict)
+    name_template: str = option("name of an entry, e.g. lr{lr}_bs{bs}; empty: from the axes", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The root of the configuration."""
+
+    project: ProjectConfig = option("the campaign")
+    slurm: SlurmConfig = option("submission")
+    backend: BackendChoice = option("what an entry runs, by class_name")
+    container: LauncherChoice = option("how it gets onto the node, by class_name")
+    monitoring: MonitoringConfig = option("watching")
+    restart: RestartConfig = option("what follows a failure")
+    ray: RayHead = option("an own Ray head for each entry")
+    sinks: dict[str, SinkChoice] = option("where results go, by any name", factory=dict)
+    datasets: dict[str, dict[str, str]] = option("path by name and format: {dataset:name,format}", factory=dict)
+    requirements: tuple[Requirement, ...] = option("bounds on metrics", ())
+    sweep: SweepConfig = option("the sweep")

@@ -1,0 +1,188 @@
+"""What happens to a session, as events: the journal's lines, the only truth about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened at `at` (epoch seconds, UTC)."""
+
+    at: float
+
+    def to_document(self) -> dict[str, Any]:
+        """Return plain JSON values, with the kind of event under `event`."""
+        return {"event": type(self).__name__, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected(Event):
+    """These entries are to be run. The first event of a session, and again when more are added."""
+
+    entries: tuple[str, ...]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intended(Event):
+    """A submission is about to be made. `tasks` maps array task to entry; a single job has none.
+
+    `timeout_s` is the attempt's own time limit for its command.
+    """
+
+    token: str
+    entries: tuple[str, ...]
+    attempt: int
+    tasks: tuple[int, ...] = ()
+    timeout_s: float
+    extra_time_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted(Event):
+    """The scheduler has the job. `adopted`: found by its token after an unclear submission."""
+
+    token: str
+    job_id: str
+    adopted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionFailed(Event):
+    """A submission did not get an id: `unclear` (the job may exist) or refused for good."""
+
+    token: str
+    unclear: bool
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(Event):
+    """The scheduler reports something new about an attempt."""
+
+    entry: str
+    attempt: int
+    state: str
+    job_id: str = ""
+    nodes: str = ""
+    reason: str = ""
+    restarts: int = 0
+    started_at: float | None = None
+    ended_at: float | None = None
+    time_limit_s: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cancelled_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WentMissing(Event):
+    """Every source answered, and none lists the attempt's job."""
+
+    entry: str
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRead(Event):
+    """A log grew. `signals` are the matches in what came new; cursor and signals are one step on purpose."""
+
+    entry: str
+    attempt: int
+    stream: str
+    cursor: Mapping[str, Any]
+    signals: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAsked(Event):
+    """An attempt is to be cancelled. `by`: `user` (never restarted) or `stall`."""
+
+    entry: str
+    attempt: int
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(Event):
+    """An attempt is over and classified."""
+
+    entry: str
+    attempt: int
+    mode: str
+    reason: str
+    returncode: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided(Event):
+    """What follows the end of an attempt: a restart, or the end of the entry."""
+
+    entry: str
+    attempt: int
+    restart: bool
+    reason: str
+    policy: str = ""
+    extra_time_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionQueued(Event):
+    """A signal asks for a command to be run. `id` makes doing it twice detectable."""
+
+    id: str
+    entry: str
+    attempt: int
+    name: str
+    argv: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionTried(Event):
+    """A queued command ran, well or not."""
+
+    id: str
+    ok: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered(Event):
+    """A sink has taken an entry's result (`entry` empty: it has been told that the session ended)."""
+
+    sink: str
+    entry: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionFinished(Event):
+    """Every selected entry is over."""
+
+    passed: int
+    failed: int
+
+
+_KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+
+
+def from_document(document: Mapping[str, Any]) -> Event:
+    """Read what `to_document` wrote. Raises ValueError for an event this version does not know."""
+    values = dict(document)
+    kind = _KINDS.get(values.pop("event", ""))
+    if kind is None:
+        raise ValueError(f"unknown event {document.get('event')!r}")
+    for item in dataclasses.fields(kind):
+        if isinstance(values.get(item.name), list):
+            values[item.name] = tuple(values[item.name])
+    try:
+        return kind(**values)
+    except TypeError as err:
+        raise ValueError(f"{kind.__name__}: {err}") from err

@@ -1,0 +1,81 @@
+"""Placeholders of an entry's command: parameters, paths of its session, datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from oellm_bench.config.project import ConfiguredPoint
+from oellm_bench.core.launch import LaunchCommand
+from oellm_bench.core.layout import SessionLayout
+from oellm_bench.errors import ConfigError, Problem, nearest
+from oellm_bench.placeholders import UnknownPlaceholder, by_key_or_suffix, expand, value_text
+from oellm_bench.shell import quote
+
+Lookup = Callable[[str], str | None]
+
+
+def fill(
+    launch: LaunchCommand, point: ConfiguredPoint, entry_id: str, name: str, layout: SessionLayout
+) -> LaunchCommand:
+    """Return the command with every placeholder filled in. Raises ConfigError naming those that have no value."""
+    builtin = _builtin(point, entry_id, name, layout)
+    parameters = {key: value_text(value) for key, value in point.parameters.items()}
+    problems = [
+        Problem(
+            what=f"parameter '{key}' has the name of a built-in placeholder",
+            where=point.variant.provenance.where("sweep"),
+            fix="choose another name",
+        )
+        for key in parameters
+        if key in builtin
+    ]
+    lookup = _with_datasets(by_key_or_suffix({**parameters, **builtin}, [*parameters]), point)
+    known = [*builtin, *parameters, "dataset:NAME,FORMAT"]
+
+    def filled(text: str, convert: Callable[[str], str] = str) -> str:
+        def converted(wanted: str) -> str | None:
+            value = lookup(wanted)
+            return None if value is None else convert(value)
+
+        try:
+            return expand(text, converted)
+        except UnknownPlaceholder as err:
+            fix = f"{nearest(err.name, known)}; write {{{{ and }}}} for literal braces"
+            where = point.variant.provenance.where("backend")
+            problems.append(Problem(what=f"{{{err.name}}} has no value", where=where, fix=fix))
+        except ValueError as err:
+            problems.append(Problem(what=str(err), where=point.variant.provenance.where("backend")))
+        return text
+
+    line = 2 if launch.shell else -1
+    argv = tuple(filled(text, quote if index == line else str) for index, text in enumerate(launch.argv))
+    environment = {key: filled(value) for key, value in launch.environment.items()}
+    result = replace(launch, argv=argv, environment=environment, cwd=filled(launch.cwd))
+    if problems:
+        raise ConfigError(problems)
+    return result
+
+
+def _builtin(point: ConfiguredPoint, entry_id: str, name: str, layout: SessionLayout) -> Mapping[str, str]:
+    entry = layout.entry(name)
+    return {
+        "entry_name": name,
+        "entry_id": entry_id,
+        "project_name": point.project.project.name,
+        "session_dir": str(layout.root),
+        "session": str(entry.root),
+        "session_entry_dir": str(entry.root),
+        "benchmark_results_path": str(entry.benchmark_results),
+        "scratch": str(entry.scratch),
+    }
+
+
+def _with_datasets(lookup: Lookup, point: ConfiguredPoint) -> Lookup:
+    def with_datasets(wanted: str) -> str | None:
+        if not wanted.startswith("dataset:"):
+            return lookup(wanted)
+        dataset, _, kind = wanted.removeprefix("dataset:").partition(",")
+        return point.project.datasets.get(dataset.strip(), {}).get(kind.strip())
+
+    return with_datasets

@@ -1,0 +1,118 @@
+"""What one attempt of an entry runs, where, and with which environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
+from oellm_bench.core.plan import PlannedEntry
+
+# Named, not imported: it runs in another interpreter, which need not have this package.
+PAYLOAD = Path(__file__).resolve().parent.parent / "payload.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One attempt of one entry, ready to run; making it changes nothing on disk."""
+
+    entry: PlannedEntry
+    number: int
+    session: Path
+
+    @property
+    def layout(self) -> EntryLayout:
+        """The entry's folder."""
+        return SessionLayout(self.session).entry(self.entry.name)
+
+    @property
+    def files(self) -> AttemptLayout:
+        """The attempt's own folder."""
+        return self.layout.attempt(self.number)
+
+    @property
+    def ray_spec(self) -> Path:
+        """What the payload is told."""
+        return self.files.root / "ray_spec.json"
+
+    @property
+    def ray_state(self) -> Path:
+        """What the payload tells."""
+        return self.files.root / "ray_state.json"
+
+    @property
+    def cwd(self) -> Path:
+        """The folder the command runs in."""
+        return Path(self.entry.cwd or Path.cwd())
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The exact command line: launcher, payload where Ray is wanted, command."""
+        entry = self.entry
+        if not entry.ray.enabled:
+            return entry.launcher + entry.argv
+        # Behind a launcher the payload runs on whatever Python there is: it needs nothing of ours.
+        python = "python3" if entry.launcher else sys.executable
+        return (*entry.launcher, python, str(PAYLOAD), str(self.ray_spec), "--", *entry.argv)
+
+    def additions(self) -> dict[str, str]:
+        """Return what the command's environment has beyond this process's own."""
+        return {
+            **self.entry.environment,
+            "OELLM_BENCH_SESSION_DIR": str(self.session),
+            "OELLM_BENCH_ENTRY_DIR": str(self.layout.root),
+            "OELLM_BENCH_ENTRY": self.entry.name,
+            "OELLM_BENCH_ENTRY_ID": self.entry.id,
+            "OELLM_BENCH_ATTEMPT": str(self.number),
+            "OELLM_BENCH_RESULTS_PATH": str(self.layout.benchmark_results),
+            "OELLM_BENCH_SCRATCH": str(self.layout.scratch),
+        }
+
+    def ray_spec_text(self, environment: Mapping[str, str]) -> str:
+        """Return the payload's SPEC.json; the CPU count is settled here, where SLURM's variables are."""
+        ray = asdict(self.entry.ray)
+        ray["num_cpus"] = self.entry.ray.num_cpus or allotted_cpus(environment)
+        if not self.entry.launcher:
+            ray["executable"] = ray["executable"] or _ray_beside_python()
+        document = {
+            "ray": ray,
+            "startup_log": str(self.files.ray_startup),
+            "logs_path": str(self.layout.ray_cluster),
+            "state_path": str(self.ray_state),
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+
+def allotted_cpus(environment: Mapping[str, str]) -> int:
+    """Return the CPUs of this allocation: per task, else on this node, else those this process may use."""
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        text = environment.get(name, "")
+        if text.isdecimal() and int(text) > 0:
+            return int(text)
+    return len(os.sched_getaffinity(0))
+
+
+def next_number(layout: EntryLayout) -> int:
+    """Return one more than the highest attempt that has a folder."""
+    return max(_numbers(layout), default=0) + 1
+
+
+def last_started(layout: EntryLayout, number: int) -> int:
+    """Return the latest attempt up to `number` that ran its command, `number` where none did."""
+    started = (k for k in _numbers(layout) if k <= number and layout.attempt(k).stdout.exists())
+    return max(started, default=number)
+
+
+def _numbers(layout: EntryLayout) -> list[int]:
+    folder = layout.attempt(1).root.parent
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def _ray_beside_python() -> str:
+    beside = Path(sys.executable).with_name("ray")
+    return str(beside) if beside.exists() else ""

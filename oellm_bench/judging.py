@@ -1,0 +1,68 @@
+"""Gather the evidence about an attempt and hand it to the classifier."""
+
+from __future__ import annotations
+
+from oellm_bench.core.job import JobState
+from oellm_bench.core.layout import EntryLayout
+from oellm_bench.core.result import ErrorMode, ExitRecord
+from oellm_bench.errors import StateError
+from oellm_bench.fileio import read_json
+from oellm_bench.monitoring.classify import Evidence, Verdict, classify
+from oellm_bench.monitoring.logs import last_line
+from oellm_bench.state.fold import AttemptState
+from oellm_bench.view import read_result
+
+# How long an ended job's own record may take to show up on a shared file system before the scheduler's word
+# has to do. Seconds.
+_SETTLE_S = 15.0
+
+
+def verdict(attempt: AttemptState, layout: EntryLayout, *, now: float, missing_grace_s: float) -> Verdict | None:
+    """Return how an attempt ended, None while it may be going on or its files may still arrive."""
+    if attempt.refused:
+        return Verdict(mode=ErrorMode.SUBMIT_REJECTED, reason=attempt.refused)
+    if attempt.terminal_since is None and attempt.missing_since is None:
+        return None
+    record = _record(attempt, layout)
+    if record is None and now - _gone_since(attempt) < _patience(attempt, missing_grace_s):
+        return None
+    return classify(_evidence(attempt, layout, record))
+
+
+def _gone_since(attempt: AttemptState) -> float:
+    since = attempt.terminal_since if attempt.terminal_since is not None else attempt.missing_since
+    return since or 0.0
+
+
+def _patience(attempt: AttemptState, missing_grace_s: float) -> float:
+    """Return how long to wait for the job's own record."""
+    if attempt.terminal_since is None:
+        return missing_grace_s
+    could_write = attempt.started_at is not None and attempt.state in (JobState.COMPLETED, JobState.FAILED)
+    return _SETTLE_S if could_write else 0.0
+
+
+def _record(attempt: AttemptState, layout: EntryLayout) -> ExitRecord | None:
+    """Return the attempt's exit.json, if it is there, whole, and of this very incarnation."""
+    try:
+        record = ExitRecord.from_document(read_json(layout.attempt(attempt.number).exit))
+    except (StateError, TypeError, KeyError):
+        return None
+    same = record.token == attempt.token and record.restarts == attempt.restarts
+    return record if same else None
+
+
+def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | None) -> Evidence:
+    return Evidence(
+        state=attempt.state if attempt.terminal_since is not None else JobState.UNKNOWN,
+        record=record,
+        result=read_result(layout.results, attempt.number),
+        cancel_by=attempt.cancel_by,
+        cancel_reason=attempt.cancel_reason,
+        exit_code=attempt.exit_code,
+        signal=attempt.signal,
+        scheduler_reason=attempt.scheduler_reason,
+        cancelled_by=attempt.cancelled_by,
+        signal_modes=tuple((s["mode"], s["name"]) for s in attempt.signals if s["mode"]),
+        last_error=last_line(layout.attempt(attempt.number).stderr),
+    )

@@ -1,0 +1,290 @@
+"""The monitor: observe, reconcile, classify, decide, act, journal; one `step` is one cycle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from oellm_bench.actions.commands import ActionRunner, action_argv
+from oellm_bench.clock import Clock
+from oellm_bench.core.events import (
+    ActionQueued,
+    CancelAsked,
+    Decided,
+    Ended,
+    Event,
+    LogRead,
+    SessionFinished,
+)
+from oellm_bench.core.job import JobId, Snapshot
+from oellm_bench.core.layout import EntryLayout
+from oellm_bench.core.plan import Plan, PlannedEntry
+from oellm_bench.core.result import EntryResult, ErrorMode
+from oellm_bench.core.token import session_prefix
+from oellm_bench.delivery import SinkDelivery
+from oellm_bench.errors import SchedulerUnavailable
+from oellm_bench.judging import verdict
+from oellm_bench.monitoring.logs import read_logs
+from oellm_bench.monitoring.reconcile import Matched, match, observe
+from oellm_bench.placeholders import UnknownPlaceholder
+from oellm_bench.restart.base import Failure
+from oellm_bench.restart.settings import decide
+from oellm_bench.schedulers.base import Scheduler
+from oellm_bench.session import Session
+from oellm_bench.state.fold import AttemptState, EntryState, apply
+from oellm_bench.state.store import SessionStore
+from oellm_bench.submission import Submitter
+from oellm_bench.view import final_result, session_view
+from oellm_bench.watch import WatchSettings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """What one cycle found: whether all is over, and how many scheduler calls it took."""
+
+    finished: bool
+    scheduler_calls: int
+    answered: bool
+
+
+@dataclass(kw_only=True)
+class Monitor:
+    """Watches one session. Create with `Monitor(...)`, hold a Lease, call `step()` until it is finished."""
+
+    session: Session
+    plan: Plan
+    store: SessionStore
+    scheduler: Scheduler
+    submitter: Submitter
+    settings: tuple[WatchSettings, ...]
+    actions: ActionRunner
+    delivery: SinkDelivery
+    clock: Clock
+
+    def step(self) -> Cycle:
+        """Run one cycle. A scheduler that does not answer changes no state.
+
+        Raises StateError where the journal cannot be written: then nothing has been done either.
+        """
+        self.store.refresh()
+        snapshot = self.scheduler.snapshot(session_prefix(self.session.session8), self.session.looked_up_since)
+        self.submitter.adopt(snapshot)
+        self.submitter.resend_lost(snapshot)
+        matched = match(snapshot, self.store.state)
+        self._commit(self._observations(matched, snapshot))
+        self._commit(self._log_events(snapshot))
+        self._cancel(self._stalls(snapshot.taken_at), matched.duplicates)
+        self._commit(self._endings(snapshot))
+        self._commit(self._decisions())
+        self.submitter.submit_due()
+        self._commit(self.actions.step(self.store.state, self.clock.now()))
+        self._commit(self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()))
+        return self._close(snapshot)
+
+    def rehearse(self) -> list[Event]:
+        """Return what the next cycle would journal about signals and ends; in memory only, nothing is done.
+
+        The monitor must not be used for anything else afterwards.
+        """
+        snapshot = self.scheduler.snapshot(session_prefix(self.session.session8), self.session.looked_up_since)
+        matched = match(snapshot, self.store.state)
+        stages: tuple[Callable[[], Iterable[Event]], ...] = (
+            lambda: self._observations(matched, snapshot),
+            lambda: self._log_events(snapshot),
+            lambda: self._stalls(snapshot.taken_at),
+            lambda: self._endings(snapshot),
+            self._decisions,
+        )
+        found: list[Event] = []
+        for stage in stages:
+            for event in list(stage()):
+                apply(event, self.store.state)
+                found.append(event)
+        return found
+
+    def _commit(self, events: Iterable[Event]) -> None:
+        found = list(events)
+        if found:
+            with self.store.locked():
+                self.store.append(*found)
+
+    def _observations(self, matched: Matched, snapshot: Snapshot) -> Iterable[Event]:
+        for entry, attempt in self._live():
+            if attempt.job_id:
+                yield from observe(entry.id, attempt, matched, snapshot)
+
+    def _live(self) -> list[tuple[EntryState, AttemptState]]:
+        """Return the attempts that are not over; only the newest attempt of an entry can be."""
+        return [
+            (entry, entry.attempts[-1])
+            for entry in self.store.state.entries.values()
+            if entry.attempts and not entry.attempts[-1].is_over
+        ]
+
+    def _log_events(self, snapshot: Snapshot) -> Iterable[Event]:
+        for entry, attempt in self._live():
+            settings = self._settings(entry)
+            if not settings.follows_logs or attempt.started_at is None:
+                continue
+            layout = self._entry_layout(entry).attempt(attempt.number)
+            final = attempt.terminal_since is not None
+            for event in read_logs(entry.id, attempt, layout, settings.scanner, snapshot.taken_at, final=final):
+                yield event
+                yield from self._triggered(event, settings)
+
+    def _triggered(self, event: LogRead, settings: WatchSettings) -> Iterable[Event]:
+        """Yield the actions that the signals of a log ask for, each under an id of its own for good."""
+        planned = self._planned(event.entry)
+        for signal in event.signals:
+            template = settings.monitoring.actions.get(signal["action"])
+            if not signal["action"]:
+                continue
+            if template is None:
+                _log.warning("signal %s asks for action '%s', which is not defined", signal["name"], signal["action"])
+                continue
+            values = action_values(planned, event.attempt, signal["values"])
+            try:
+                argv = action_argv(template, values)
+            except (UnknownPlaceholder, ValueError) as err:
+                _log.warning("action %s: %s", signal["action"], err)
+                continue
+            identity = f"{event.entry}/a{event.attempt}/{signal['position']}"
+            yield ActionQueued(
+                at=event.at,
+                id=identity,
+                entry=event.entry,
+                attempt=event.attempt,
+                name=signal["action"],
+                argv=argv,
+            )
+
+    def _stalls(self, now: float) -> list[CancelAsked]:
+        """Return a cancel for each running attempt that has been silent for too long."""
+        found = []
+        for entry, attempt in self._live():
+            monitoring = self._settings(entry).monitoring
+            if not (monitoring.inactivity_s and attempt.state.is_running and not attempt.cancel_by):
+                continue
+            started = attempt.started_at or now
+            quiet_since = max(attempt.last_output_at or 0.0, started)
+            limit = monitoring.inactivity_s
+            if attempt.last_output_at is None and monitoring.startup_s:
+                limit = monitoring.startup_s
+            if now - quiet_since > limit:
+                reason = f"no output for {now - quiet_since:.0f} s"
+                found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="stall", reason=reason))
+        return found
+
+    def _cancel(self, asked: list[CancelAsked], duplicates: tuple[JobId, ...]) -> None:
+        """Journal the cancels, then tell the scheduler; also about cancels that got lost on the way before."""
+        self._commit(asked)
+        jobs = [
+            JobId.parse(attempt.job_id)
+            for _, attempt in self._live()
+            if attempt.cancel_by and attempt.job_id and not attempt.state.is_terminal
+        ]
+        for duplicate in duplicates:
+            _log.warning("job %s runs an attempt that another job runs too; it is cancelled", duplicate)
+        if jobs or duplicates:
+            try:
+                self.scheduler.cancel([*jobs, *duplicates])
+            except SchedulerUnavailable as err:
+                _log.warning("cancel will be tried again: %s", err)
+
+    def _endings(self, snapshot: Snapshot) -> Iterable[Event]:
+        for entry, attempt in self._live():
+            grace = self._settings(entry).monitoring.missing_grace_s
+            found = verdict(attempt, self._entry_layout(entry), now=snapshot.taken_at, missing_grace_s=grace)
+            if found is not None:
+                yield Ended(
+                    at=snapshot.taken_at,
+                    entry=entry.id,
+                    attempt=attempt.number,
+                    mode=found.mode.value,
+                    reason=found.reason,
+                    returncode=found.returncode,
+                )
+
+    def _decisions(self) -> Iterable[Event]:
+        for entry in self.store.state.entries.values():
+            attempt = entry.last
+            if attempt is None or attempt.mode is None or entry.over or entry.restart_due:
+                continue
+            if attempt.mode is ErrorMode.SUCCESS:
+                yield Decided(
+                    at=self.clock.now(),
+                    entry=entry.id,
+                    attempt=attempt.number,
+                    restart=False,
+                    reason="succeeded",
+                )
+                continue
+            settings = self._settings(entry)
+            failure = Failure(
+                mode=attempt.mode,
+                reason=attempt.reason,
+                attempt=attempt.number,
+                restarts=len(entry.attempts) - 1,
+                restarts_for_mode=entry.restarts_for(attempt.mode),
+                signals=frozenset(signal["name"] for signal in attempt.signals),
+                subsystems=frozenset(str(s["metadata"].get("subsystem", "")) for s in attempt.signals) - {""},
+            )
+            decision = decide(failure, settings.policies, max_restarts=settings.restart.max_restarts)
+            yield Decided(
+                at=self.clock.now(),
+                entry=entry.id,
+                attempt=attempt.number,
+                restart=decision.restart,
+                reason=decision.reason,
+                policy=decision.policy,
+                extra_time_s=decision.extra_time_s,
+            )
+
+    def _undelivered(self) -> Iterable[EntryResult]:
+        state = self.store.state
+        for entry in state.entries.values():
+            if entry.over and not self.delivery.has_all(entry.id, state):
+                yield self._final(entry)
+
+    def _finished_results(self) -> Iterable[EntryResult]:
+        for entry in self.store.state.entries.values():
+            if entry.over:
+                yield self._final(entry)
+
+    def _final(self, entry: EntryState) -> EntryResult:
+        return final_result(self._planned(entry.id), entry, self.session.layout)
+
+    def _close(self, snapshot: Snapshot) -> Cycle:
+        """Write the snapshot; when everything is over and delivered, end the session."""
+        state = self.store.state
+        over = bool(state.entries) and all(entry.over for entry in state.entries.values())
+        done = over and self.actions.idle(state) and self.delivery.is_complete(state)
+        if done:
+            results = list(self._finished_results())
+            self._commit(self.delivery.close(self.clock.now()))
+            passed = sum(result.success for result in results)
+            self._commit([SessionFinished(at=self.clock.now(), passed=passed, failed=len(results) - passed)])
+            self.store.archive()
+        else:
+            self.store.write_snapshot(session_view(self.session, self.plan, state, snapshot.taken_at))
+        answered = snapshot.queue_answered or snapshot.accounting_answered
+        return Cycle(finished=done, scheduler_calls=snapshot.calls, answered=answered)
+
+    def _settings(self, entry: EntryState) -> WatchSettings:
+        return self.settings[self._planned(entry.id).watch]
+
+    def _planned(self, entry_id: str) -> PlannedEntry:
+        return self.plan.by_id[entry_id]
+
+    def _entry_layout(self, entry: EntryState) -> EntryLayout:
+        return self.session.layout.entry(self._planned(entry.id).name)
+
+
+def action_values(planned: PlannedEntry, attempt: int, values: Mapping[str, str]) -> dict[str, str]:
+    """Return what an action's placeholders can use: the signal's groups, and the entry's own names."""
+    own = {"entry_name": planned.name, "entry_id": planned.id, "attempt": str(attempt)}
+    parameters = {key.rsplit(".", 1)[-1]: str(value) for key, value in planned.parameters.items()}
+    return {**parameters, **own, **values}

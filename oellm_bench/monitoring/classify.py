@@ -1,0 +1,122 @@
+"""From the evidence about an ended attempt to its error mode: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oellm_bench.core.job import JobState
+from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What three witnesses say: the scheduler, the job itself, and its results.
+
+    `cancel_by` is who asked this tool to cancel (`user`, `stall`, empty). `signal_modes` are the error modes of
+    log signals in the order they were seen. `last_error` is the last line of stderr.
+    """
+
+    state: JobState
+    record: ExitRecord | None = None
+    result: EntryResult | None = None
+    cancel_by: str = ""
+    cancel_reason: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    scheduler_reason: str = ""
+    cancelled_by: str = ""
+    signal_modes: tuple[tuple[str, str], ...] = field(default=())
+    last_error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """An error mode, why, and the command's return code where one is known."""
+
+    mode: ErrorMode
+    reason: str
+    returncode: int | None = None
+
+
+_FROM_STATE = {
+    JobState.NODE_FAIL: (ErrorMode.NODE_FAIL, "the node failed"),
+    JobState.BOOT_FAIL: (ErrorMode.NODE_FAIL, "the node did not boot"),
+    JobState.PREEMPTED: (ErrorMode.PREEMPTED, "preempted by the scheduler"),
+    JobState.OUT_OF_MEMORY: (ErrorMode.OOM, "killed for using more memory than it asked for"),
+    JobState.TIMEOUT: (ErrorMode.TIMEOUT, "the job reached its time limit"),
+    JobState.DEADLINE: (ErrorMode.TIMEOUT, "the job reached its deadline"),
+}
+
+
+def classify(evidence: Evidence) -> Verdict:
+    """Return how the attempt ended. What has succeeded has succeeded, even if a cancel was on its way."""
+    record = evidence.record
+    returncode = record.returncode if record is not None else evidence.exit_code
+    clean_end = evidence.state in (JobState.COMPLETED, JobState.UNKNOWN) or evidence.result is not None
+    if record is not None and not record.failure and record.returncode == 0 and clean_end:
+        return _of_result(evidence, returncode)
+    if evidence.cancel_by == "stall":
+        return Verdict(mode=ErrorMode.STALL, reason=evidence.cancel_reason, returncode=returncode)
+    if evidence.cancel_by or evidence.state in (JobState.CANCELLED, JobState.REVOKED):
+        return Verdict(mode=ErrorMode.CANCELLED, reason=_canceller(evidence), returncode=returncode)
+    if evidence.state in _FROM_STATE:
+        mode, reason = _FROM_STATE[evidence.state]
+        return Verdict(mode=mode, reason=reason, returncode=returncode)
+    if record is not None and record.failure:
+        return _of_record(record, evidence)
+    if record is None and evidence.state is JobState.COMPLETED:
+        reason = "the scheduler says COMPLETED, and the job left no exit.json"
+        return Verdict(mode=ErrorMode.UNKNOWN, reason=reason)
+    if record is None and evidence.exit_code is None and evidence.signal is None:
+        reason = "neither the scheduler nor the job says how it ended"
+        return Verdict(mode=ErrorMode.LOST, reason=reason)
+    return _crash(evidence, returncode)
+
+
+def _of_result(evidence: Evidence, returncode: int | None) -> Verdict:
+    result = evidence.result
+    if result is None:
+        reason = "the command exited with 0, and the job left no results.json"
+        return Verdict(mode=ErrorMode.UNKNOWN, reason=reason, returncode=returncode)
+    mode = ErrorMode.SUCCESS if result.success else ErrorMode(result.error_mode)
+    return Verdict(mode=mode, reason=result.reason, returncode=returncode)
+
+
+def _of_record(record: ExitRecord, evidence: Evidence) -> Verdict:
+    """Trust the runner's own word, but a cancel that nobody asked the scheduler for is a crash."""
+    if record.failure == "cancelled":
+        reason = f"{record.message or 'ended by a signal'}, and the scheduler knows of no cancel"
+        return Verdict(mode=ErrorMode.CRASH, reason=reason, returncode=record.returncode)
+    if record.failure == "crash":
+        return _crash(evidence, record.returncode)
+    return Verdict(mode=ErrorMode(record.failure), reason=record.message, returncode=record.returncode)
+
+
+def _crash(evidence: Evidence, returncode: int | None) -> Verdict:
+    for mode, name in evidence.signal_modes:
+        reason = f"log signal {name}: {_exit_text(evidence, returncode)}"
+        return Verdict(mode=ErrorMode(mode), reason=reason, returncode=returncode)
+    text = _exit_text(evidence, returncode)
+    if evidence.record is not None and evidence.record.message:
+        text = f"{text}: {evidence.record.message}"
+    elif evidence.last_error:
+        text = f"{text}: {evidence.last_error}"
+    return Verdict(mode=ErrorMode.CRASH, reason=text, returncode=returncode)
+
+
+def _exit_text(evidence: Evidence, returncode: int | None) -> str:
+    if returncode is not None and returncode < 0:
+        return f"killed by signal {-returncode}"
+    if returncode:
+        return f"exit code {returncode}"
+    if evidence.signal:
+        return f"killed by signal {evidence.signal}"
+    reason = f" ({evidence.scheduler_reason})" if evidence.scheduler_reason not in ("", "None") else ""
+    return f"{evidence.state.value}{reason}"
+
+
+def _canceller(evidence: Evidence) -> str:
+    if evidence.cancel_reason:
+        return evidence.cancel_reason
+    who = f" by {evidence.cancelled_by}" if evidence.cancelled_by else ""
+    return f"cancelled{who}"

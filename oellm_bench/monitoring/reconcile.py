@@ -1,0 +1,90 @@
+"""From what the scheduler answered and what was known to what is new: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from oellm_bench.core.events import Event, Observed, Submitted, WentMissing
+from oellm_bench.core.job import JobId, JobStatus, Snapshot
+from oellm_bench.state.fold import AttemptState, SessionState
+
+Rows = Mapping[tuple[str, int | None], JobStatus]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A snapshot by (token, array task). `duplicates` are further jobs under a token that has one already."""
+
+    rows: Rows
+    duplicates: tuple[JobId, ...]
+
+
+def match(snapshot: Snapshot, state: SessionState) -> Matched:
+    """Return one row per attempt. Of two jobs under one token the journalled one counts, else the older."""
+    rows: dict[tuple[str, int | None], JobStatus] = {}
+    duplicates: list[JobId] = []
+    for row in sorted(snapshot.jobs, key=lambda job: (job.job_id.job, job.job_id.task or 0)):
+        key = (row.name, row.job_id.task)
+        known = rows.get(key)
+        if known is None:
+            rows[key] = row
+            continue
+        keep, drop = (row, known) if _is_journalled(row, state) else (known, row)
+        rows[key] = keep
+        if not drop.state.is_terminal and drop.job_id != keep.job_id:
+            duplicates.append(drop.job_id)
+    return Matched(rows, tuple(duplicates))
+
+
+def adoptions(state: SessionState, matched: Matched, now: float) -> Iterator[Submitted]:
+    """Yield an event for each submission that never got its answer and is in the scheduler all the same."""
+    for token, intended in state.tokens.items():
+        waiting = [a for _, a in state.of_token(token) if not a.job_id and not a.refused and not a.is_over]
+        found = (
+            next((row for (name, _), row in matched.rows.items() if name == token), None) if waiting else None
+        )
+        if found is not None and intended:
+            yield Submitted(at=now, token=token, job_id=str(found.job_id.job), adopted=True)
+
+
+def observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snapshot) -> Iterator[Event]:
+    """Yield what the scheduler says new about one attempt that has a job.
+
+    A job in no source is missing only when both sources have answered.
+    """
+    row = matched.rows.get((attempt.token, attempt.task))
+    now = snapshot.taken_at
+    if row is None:
+        everyone_answered = snapshot.queue_answered and snapshot.accounting_answered
+        if everyone_answered and attempt.missing_since is None and attempt.terminal_since is None:
+            yield WentMissing(at=now, entry=entry, attempt=attempt.number)
+    elif _differs(row, attempt):
+        yield Observed(
+            at=now,
+            entry=entry,
+            attempt=attempt.number,
+            state=row.state.value,
+            job_id=str(row.job_id),
+            nodes=row.nodes,
+            reason=row.reason,
+            restarts=row.restarts,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            time_limit_s=row.time_limit_s,
+            exit_code=row.exit_code,
+            signal=row.signal,
+            cancelled_by=row.cancelled_by,
+        )
+
+
+def _differs(row: JobStatus, attempt: AttemptState) -> bool:
+    if attempt.terminal_since is not None:
+        return False  # the end of a job is evidence that later answers do not change
+    known = (attempt.state, attempt.nodes, attempt.scheduler_reason, attempt.restarts, attempt.started_at)
+    seen = (row.state, row.nodes or attempt.nodes, row.reason, row.restarts, row.started_at)
+    return known != seen or attempt.missing_since is not None
+
+
+def _is_journalled(row: JobStatus, state: SessionState) -> bool:
+    return any(attempt.job_id == str(row.job_id) for _, attempt in state.of_token(row.name))

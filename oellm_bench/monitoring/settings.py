@@ -1,0 +1,45 @@
+"""What is watched for: log signals, silence, and what they trigger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from oellm_bench.core.option import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSignal:
+    """A pattern in a log and what it means."""
+
+    name: str = option("name of the signal, shown in status and in the journal")
+    pattern: str = option("what a line must contain")
+    pattern_type: Literal["regex", "substring"] = option("how the pattern is read", "regex")
+    metadata: dict[str, Any] = option(
+        "kept with the signal; kind: checkpoint makes group `path` {checkpoint_path}", factory=dict
+    )
+    extract_groups: dict[str, str | int] = option("names for groups of the regex: {step: 1}", factory=dict)
+    once: bool = option("fire for the first match of an attempt only", False)
+    mode: str = option("error mode an attempt that ends badly is classified as; empty: none", "")
+    action: str = option("name of an action in monitoring.actions; empty: none", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringConfig:
+    """How entries are watched."""
+
+    class_name: Literal["SlurmLogMonitor", "NullMonitor"] = option(
+        "SlurmLogMonitor follows states and logs, NullMonitor states only", "SlurmLogMonitor"
+    )
+    interval_s: float = option("pause between two looks", 30.0, unit="s")
+    missing_grace_s: float = option(
+        "how long a job may be in no answer of the scheduler before it counts as lost", 600.0, unit="s"
+    )
+    inactivity_s: float = option("silence of a running job that counts as a stall; 0: none", 0.0, unit="s")
+    startup_s: float = option("silence allowed before the first output; 0: as inactivity_s", 0.0, unit="s")
+    log_signals: tuple[LogSignal, ...] = option("patterns looked for in stdout and stderr", ())
+    actions: dict[str, str | list[str]] = option(
+        "commands by name; {placeholders} from the signal are filled in as one argument each", factory=dict
+    )
+    action_timeout_s: float = option("how long one action may run", 3600.0, unit="s")
+    action_attempts: int = option("how often a failing action is tried", 3)

@@ -1,0 +1,61 @@
+"""Names and ids of entries: stable, unique, safe as a folder, a job name and a shell word."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from oellm_bench.errors import Problem
+from oellm_bench.placeholders import by_key_or_suffix, expand, literal_parts, value_text
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@,-]*")
+_UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9._=+@,-]+")
+_LONGEST = 120  # a name is a folder and part of longer file names; file systems allow 255
+
+
+def identity(document: Mapping[str, Any]) -> str:
+    """Return 8 characters of base 32 (40 bits of SHA-256) that say what `document` says."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:5]).decode().lower()
+
+
+def check_name(name: str, where: str) -> list[Problem]:
+    """Return a problem where `name` cannot be a folder and a job name."""
+    if _SAFE.fullmatch(name) and len(name) <= _LONGEST:
+        return []
+    fix = f"use up to {_LONGEST} letters, digits and . _ = + @ , - and begin with a letter or digit"
+    return [Problem(what=f"'{name}' cannot be a name", where=where, fix=fix)]
+
+
+def check_template(template: str) -> list[Problem]:
+    """Return a problem where the fixed text of a name template holds what a name cannot."""
+    if not _UNSAFE_CHARACTERS.search(literal_parts(template)):
+        return []
+    fix = "use letters, digits and . _ = + @ , - around the placeholders"
+    return [Problem(what=f"'{template}' cannot make names", where="sweep.name_template", fix=fix)]
+
+
+def entry_name(template: str, parameters: Mapping[str, Any], entry_id: str, project: str) -> str:
+    """Return the name of an entry from its template, or from its parameters where there is none.
+
+    A value that cannot stand in a name as it is gets its other characters replaced by `-` and the entry's id
+    added, so that two values never fall together. Raises UnknownPlaceholder, ValueError (stray brace).
+    """
+    texts = {key: value_text(value) for key, value in parameters.items()}
+    if template:
+        lookup = by_key_or_suffix({**texts, "id": entry_id, "project_name": project}, [*parameters])
+        text = expand(template, lookup)
+    else:
+        text = "_".join(f"{key.rsplit('.', 1)[-1]}{value}" for key, value in texts.items()) or project
+    return _safe(text, entry_id)
+
+
+def _safe(text: str, entry_id: str) -> str:
+    if _SAFE.fullmatch(text) and len(text) <= _LONGEST:
+        return text
+    slug = _UNSAFE_CHARACTERS.sub("-", text).strip("-._=+@,")[: _LONGEST - len(entry_id) - 1]
+    return f"{slug}-{entry_id}" if slug else entry_id

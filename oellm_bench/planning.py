@@ -1,0 +1,262 @@
+"""From a composed configuration to the plan and its scripts: pure, touches no disk and no scheduler."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+import oellm_bench
+from oellm_bench.backends.arguments import to_argv
+from oellm_bench.backends.base import Backend
+from oellm_bench.config.check import problems_of
+from oellm_bench.config.compose import Composition
+from oellm_bench.config.project import ConfiguredPoint, configured_points
+from oellm_bench.config.schema import Project
+from oellm_bench.core.launch import LaunchCommand
+from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.plan import Plan, PlannedEntry, to_text
+from oellm_bench.core.resources import Resources
+from oellm_bench.errors import ConfigError, Problem
+from oellm_bench.filling import fill
+from oellm_bench.launchers.base import Launcher
+from oellm_bench.naming import entry_name, identity
+from oellm_bench.placeholders import value_text
+from oellm_bench.rendering import directives as sbatch
+from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
+from oellm_bench.shell import is_secret_name
+
+# Slurm's default MaxArraySize is 1001, so indices 0 to 1000 (slurm.conf(5)).
+ARRAY_CHUNK = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """A plan with everything that is written beside it.
+
+    `scripts`: text by path relative to the session folder. `project`: the first point's configuration, whose
+    campaign-wide parts (project, slurm.client, sinks) hold for all.
+    """
+
+    plan: Plan
+    scripts: Mapping[str, str]
+    config_text: str
+    project: Project
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """An entry before the session folder is known: everything that its identity depends on."""
+
+    id: str
+    name: str
+    point: ConfiguredPoint
+    launch: LaunchCommand
+    launcher: tuple[str, ...]
+    contract: bool
+
+
+def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping[str, int] | None = None) -> Campaign:
+    """Plan all entries of a campaign for `session_dir` (absolute).
+
+    `previous`: indices by entry id of an earlier plan of the same session; entries in it keep theirs.
+    Raises ConfigError with every problem of every entry.
+    """
+    points = configured_points(composition)
+    drafts = _drafts(points)
+    numbers = _numbers(drafts, previous or {})
+    watch: dict[str, int] = {}
+    settings: list[Mapping[str, Any]] = []
+    problems: dict[Problem, None] = {}
+    entries: list[tuple[PlannedEntry, ConfiguredPoint]] = []
+    for draft in drafts:
+        try:
+            entry = _entry(draft, numbers[draft.id], session_dir)
+        except ConfigError as err:
+            problems.update(dict.fromkeys(err.problems))
+            continue
+        observed = _watch_settings(draft.point.project)
+        key = repr(observed)
+        if key not in watch:
+            watch[key] = len(settings)
+            settings.append(observed)
+        entries.append((replace(entry, watch=watch[key]), draft.point))
+    if problems:
+        raise ConfigError(problems)
+    entries.sort(key=lambda pair: pair[0].index)
+    planned, scripts = _render(entries, session_dir)
+    project = points[0].project
+    plan = Plan(
+        project=project.project.name,
+        fingerprint=_fingerprint(project.project.name, planned),
+        entries=tuple(planned),
+        watch=tuple(settings),
+    )
+    config_text = "---\n".join(OmegaConf.to_yaml(variant.config) for variant in composition.variants)
+    _refuse_secrets(to_text(plan) + config_text + "".join(scripts.values()), os.environ)
+    return Campaign(plan=plan, scripts=scripts, config_text=config_text, project=project)
+
+
+def _drafts(points: Sequence[ConfiguredPoint]) -> list[_Draft]:
+    problems: dict[Problem, None] = {}
+    drafts: list[_Draft] = []
+    checked: set[int] = set()
+    for point in points:
+        found = problems_of(point, checked)
+        problems.update(dict.fromkeys(found))
+        if not found:
+            try:
+                drafts.append(_draft(point))
+            except ValueError as err:
+                where = point.variant.provenance.where("sweep.name_template")
+                problems[Problem(what=str(err), where=where)] = None
+    problems.update(dict.fromkeys(_clashes(drafts)))
+    if problems:
+        raise ConfigError(problems)
+    return drafts
+
+
+def _draft(point: ConfiguredPoint) -> _Draft:
+    project = point.project
+    backend = project.backend.instantiate(Backend)
+    launch = backend.build_launch_command()
+    prefix = to_argv(project.slurm.launcher_cmd)
+    launcher = (*prefix, *project.container.instantiate(Launcher).prefix())
+    launch = replace(
+        launch,
+        environment={
+            **{k: value_text(v) for k, v in project.slurm.environment.items()},
+            **launch.environment,
+        },
+    )
+    entry_id = identity(
+        {
+            "project": project.project.name,
+            "parameters": point.parameters,
+            "launch": asdict(launch),
+            "launcher": launcher,
+            "ray": asdict(project.ray),
+        }
+    )
+    name = entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
+    return _Draft(id=entry_id, name=name, point=point, launch=launch, launcher=launcher, contract=backend.contract)
+
+
+def _clashes(drafts: Sequence[_Draft]) -> list[Problem]:
+    problems = []
+    by_name: dict[str, _Draft] = {}
+    for draft in drafts:
+        other = by_name.setdefault(draft.name, draft)
+        if other is not draft:
+            differing = [
+                key for key, value in draft.point.parameters.items() if other.point.parameters.get(key) != value
+            ]
+            problems.append(
+                Problem(
+                    what=f"two entries would be called '{draft.name}'",
+                    where=draft.point.variant.provenance.where("sweep.name_template"),
+                    fix=f"put {', '.join(f'{{{key}}}' for key in differing) or '{id}'} into name_template",
+                )
+            )
+    return problems[:1]
+
+
+def _numbers(drafts: Sequence[_Draft], previous: Mapping[str, int]) -> dict[str, int]:
+    """Return an index per entry id: those of an earlier plan stay, new ones follow the highest."""
+    numbers = {draft.id: previous[draft.id] for draft in drafts if draft.id in previous}
+    following = max(previous.values(), default=-1) + 1
+    for draft in drafts:
+        if draft.id not in numbers:
+            numbers[draft.id] = following
+            following += 1
+    return numbers
+
+
+def _entry(draft: _Draft, index: int, session_dir: Path) -> PlannedEntry:
+    project = draft.point.project
+    walltime_s = round(project.project.timeout_s + project.slurm.cleanup_s)
+    filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
+    return PlannedEntry(
+        index=index,
+        id=draft.id,
+        name=draft.name,
+        parameters=draft.point.parameters,
+        argv=filled.argv,
+        environment=filled.environment,
+        cwd=filled.cwd or str(Path.cwd()),
+        timeout_s=project.project.timeout_s,
+        script="",
+        resources=sbatch.resources(project.slurm.sbatch, walltime_s=walltime_s),
+        requirements=project.requirements,
+        ray=project.ray,
+        launcher=draft.launcher,
+        contract=draft.contract,
+        delete_scratch=project.project.delete_scratch,
+    )
+
+
+def _watch_settings(project: Project) -> Mapping[str, Any]:
+    return {"monitoring": asdict(project.monitoring), "restart": asdict(project.restart)}
+
+
+def _render(
+    entries: Sequence[tuple[PlannedEntry, ConfiguredPoint]], session_dir: Path
+) -> tuple[list[PlannedEntry], dict[str, str]]:
+    """Return the entries with their scripts' names, and the scripts' texts."""
+    planned: list[PlannedEntry] = []
+    scripts: dict[str, str] = {}
+    arrays: dict[str, list[tuple[PlannedEntry, ConfiguredPoint]]] = {}
+    for entry, point in entries:
+        slurm, found, context = _script_inputs(entry.resources, point, session_dir)
+        if slurm.array:
+            arrays.setdefault(repr((found, slurm.setup, context.python)), []).append((entry, point))
+            continue
+        path = f"scripts/{entry.name}.sbatch"
+        scripts[path] = render_entry(EntryReference(entry.id, entry.name), found, slurm.setup, context)
+        planned.append(replace(entry, script=path))
+    for members in arrays.values():
+        for start in range(0, len(members), ARRAY_CHUNK):
+            chunk = members[start : start + ARRAY_CHUNK]
+            path = f"scripts/array_{sum(name.startswith('scripts/array_') for name in scripts):03d}.sbatch"
+            tasks = {task: EntryReference(entry.id, entry.name) for task, (entry, _) in enumerate(chunk)}
+            slurm, found, context = _script_inputs(chunk[0][0].resources, chunk[0][1], session_dir)
+            scripts[path] = render_array(tasks, found, slurm.setup, context)
+            planned.extend(replace(entry, script=path, task=task) for task, (entry, _) in enumerate(chunk))
+    return sorted(planned, key=lambda entry: entry.index), scripts
+
+
+def _script_inputs(
+    resources: Resources, point: ConfiguredPoint, session_dir: Path
+) -> tuple[Any, sbatch.Directives, ScriptContext]:
+    slurm = point.project.slurm
+    context = ScriptContext(
+        session_dir=session_dir,
+        project=point.project.project.name,
+        version=oellm_bench.__version__,
+        python=slurm.python or sys.executable,
+    )
+    return slurm, sbatch.directives(slurm.sbatch, walltime_s=resources.walltime_s), context
+
+
+def _fingerprint(project: str, entries: Sequence[PlannedEntry]) -> str:
+    rows = sorted((entry.id, entry.name, entry.timeout_s, repr(entry.resources)) for entry in entries)
+    return identity({"project": project, "entries": rows}) + identity({"entries": rows})
+
+
+def _refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
+    """Refuse a plan that would write the value of a secret variable to disk."""
+    leaked = [name for name, value in environment.items() if is_secret_name(name) and len(value) >= 8 and value in text]
+    if leaked:
+        raise ConfigError(
+            Problem(
+                what=f"the value of ${name} would be written into the plan",
+                where="configuration",
+                fix=f"read {name} from the environment inside the command instead",
+            )
+            for name in leaked
+        )

@@ -1,0 +1,116 @@
+"""Plan to script text: pure, every value quoted, nothing evaluated that came from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oellm_bench.core.layout import SessionLayout
+from oellm_bench.rendering.directives import Directives, lines
+from oellm_bench.shell import command_line, quote
+
+# The runner is started in the background so that bash's traps fire at once and hand the signal on. SIGCONT is
+# left alone: SLURM sends it along with every warning, and a trap on it can swallow the other signal.
+_SUPERVISE = """\
+attempt=${1:-} token=${2:-} timeout_s=${3:-}
+exit_file=
+if [ -n "$attempt" ]; then
+  exit_file="$session/entries/$name/attempts/$attempt/exit.json"
+  rm -f -- "$exit_file"
+fi
+
+"$python" -m oellm_bench.run_entry --sweep "$session/sweep.json" --entry "$entry" \\
+  ${attempt:+--attempt "$attempt"} ${token:+--token "$token"} ${timeout_s:+--timeout-s "$timeout_s"} &
+runner=$!
+for signal in TERM INT USR1 USR2; do
+  # shellcheck disable=SC2064
+  trap "kill -s $signal $runner 2>/dev/null" "$signal"
+done
+while :; do
+  wait "$runner"
+  status=$?
+  kill -0 "$runner" 2>/dev/null || break
+done
+
+# The runner writes this file itself; if it was killed, the shell is the last witness.
+if [ -n "$exit_file" ] && [ ! -e "$exit_file" ]; then
+  mkdir -p -- "${exit_file%/*}"
+  returncode=$status
+  [ "$status" -gt 128 ] && returncode=$((128 - status))
+  printf '{"schema_version": 1, "token": "%s", "attempt": %d, "returncode": %d, "restarts": %d, "message": "%s"}\\n' \\
+    "$token" "$attempt" "$returncode" "${SLURM_RESTART_COUNT:-0}" "the runner ended without writing its record" \\
+    >"$exit_file.part" && mv -- "$exit_file.part" "$exit_file"
+fi
+exit "$status"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptContext:
+    """What all scripts of a session share."""
+
+    session_dir: Path
+    project: str
+    version: str
+    python: str
+
+
+@dataclass(frozen=True)
+class EntryReference:
+    """The two names an entry has in a script."""
+
+    id: str
+    name: str
+
+
+def render_entry(
+    entry: EntryReference, directives: Directives, setup: Sequence[str], context: ScriptContext
+) -> str:
+    """Return the script of one entry. It takes up to three arguments: attempt, token, timeout in seconds."""
+    title = f"entry {entry.name} of {context.project}"
+    chosen = f"entry={quote(entry.id)} name={quote(entry.name)}\n"
+    return _script(title, directives, setup, context, chosen)
+
+
+def render_array(
+    tasks: Mapping[int, EntryReference], directives: Directives, setup: Sequence[str], context: ScriptContext
+) -> str:
+    """Return one script for many entries: SLURM_ARRAY_TASK_ID picks one by an explicit map."""
+    title = f"{len(tasks)} entries of {context.project}, one per array task"
+    cases = "".join(
+        f"  {task}) entry={quote(entry.id)} name={quote(entry.name)} ;;\n" for task, entry in tasks.items()
+    )
+    chosen = (
+        'case "${SLURM_ARRAY_TASK_ID:-}" in\n'
+        f"{cases}"
+        "  *) echo \"SLURM_ARRAY_TASK_ID is '${SLURM_ARRAY_TASK_ID:-}': no entry of this script\" >&2; exit 2 ;;\n"
+        "esac\n"
+    )
+    return _script(title, directives, setup, context, chosen)
+
+
+def _script(
+    title: str, directives: Directives, setup: Sequence[str], context: ScriptContext, chosen: str
+) -> str:
+    head = "\n".join(["#!/bin/bash", *lines(directives)])
+    root = SessionLayout(context.session_dir).root
+    prologue = "".join(f"{line}\n" for line in setup)
+    return (
+        f"{head}\n"
+        f"# {title}; written by oellm-bench {context.version}.\n"
+        "# Arguments: [ATTEMPT [TOKEN [TIMEOUT_S]]]; without any it runs as the next attempt.\n"
+        f"{_assignments(session=str(root), python=context.python)}"
+        f"{chosen}"
+        f"{prologue}"
+        f"{_SUPERVISE}"
+    )
+
+
+def _assignments(**values: str) -> str:
+    return "".join(f"{name}={quote(value)}\n" for name, value in values.items())
+
+
+def render_submission(argv: Sequence[str]) -> str:
+    """Return the line a person could type to do what a submission does."""
+    return command_line(argv)

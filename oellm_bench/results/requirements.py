@@ -1,0 +1,88 @@
+"""Judge metrics by their bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oellm_bench.core.requirement import Requirement
+
+_LONGEST_VALUE = 60  # characters of a value that a message quotes
+
+
+def unmet(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return one message for each bound that does not hold: measured value, bound, difference.
+
+    A metric that is missing, not a number or not finite holds no bound. True is not 1, and 1 is not True.
+    """
+    messages: list[str] = []
+    for requirement in requirements:
+        if requirement.metric not in metrics:
+            messages.append(f"{requirement.metric}: missing, {_bounds(requirement)}")
+        elif requirement.exact_value is not None:
+            messages.extend(_exact(requirement, metrics[requirement.metric]))
+        else:
+            messages.extend(_range(requirement, metrics[requirement.metric]))
+    return tuple(messages)
+
+
+def _exact(requirement: Requirement, value: Any) -> list[str]:
+    wanted = requirement.exact_value
+    if _kind(value) == _kind(wanted) and value == wanted:
+        return []
+    text = f"{requirement.metric}: {_shown(value)} is not exact_value {_shown(wanted)}"
+    if _is_number(value) and isinstance(wanted, int | float) and _is_number(wanted):
+        text += f", off by {_difference(abs(value - wanted), wanted)}"
+    return [text]
+
+
+def _range(requirement: Requirement, value: Any) -> list[str]:
+    name, low, high = requirement.metric, requirement.min_value, requirement.max_value
+    if not _is_number(value):
+        return [f"{name}: {_shown(value)} is not a finite number, {_bounds(requirement)}"]
+    messages = []
+    # `not >=` rather than `<`: a bound that is NaN then never holds.
+    if low is not None and not value >= low:
+        messages.append(
+            f"{name}: {_shown(value)} is below min_value {_shown(low)} by {_difference(low - value, low)}"
+        )
+    if high is not None and not value <= high:
+        messages.append(
+            f"{name}: {_shown(value)} is above max_value {_shown(high)} by {_difference(value - high, high)}"
+        )
+    return messages
+
+
+def _bounds(requirement: Requirement) -> str:
+    bounds = {
+        "min_value": requirement.min_value,
+        "max_value": requirement.max_value,
+        "exact_value": requirement.exact_value,
+    }
+    given = [f"{name} {_shown(value)}" for name, value in bounds.items() if value is not None]
+    return f"required: {' and '.join(given) or 'to be there'}"
+
+
+def _difference(amount: float, bound: float) -> str:
+    share = f" ({100 * amount / abs(bound):.1f} %)" if bound and math.isfinite(bound) else ""
+    return f"{amount:.6g}{share}"
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def _kind(value: Any) -> type:
+    """Return the type to compare by: 1 and 1.0 are one kind, True is another."""
+    return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:.12g}" if _is_number(value) else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

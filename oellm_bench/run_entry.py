@@ -1,0 +1,242 @@
+"""Run one entry of a plan inside its job: `python -m oellm_bench.run_entry --sweep FILE --index N`.
+
+Exit code: the command's; 128+n where signal n ended it or us; 124 at the time limit; 127 where it cannot be
+started; 90 where its Ray head did not come up; 65 where it broke the file contract; 1 where it exited 0 but
+reports is_success: false; 0 where only requirements are not met; 2 for a wrong call; 74 where the session's
+folder cannot be written. The standard library only: it has to start on a bare compute node in no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from oellm_bench import shell
+from oellm_bench.core.plan import read_entry
+from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
+from oellm_bench.errors import EXIT_USAGE, StateError
+from oellm_bench.fileio import atomic_write_json
+from oellm_bench.job import folders, ray_state
+from oellm_bench.job.attempt import Attempt, next_number
+from oellm_bench.job.supervise import Ended, Launch, hold_signals, supervise
+from oellm_bench.results.collect import collect
+
+EXIT_UNSUCCESSFUL = 1
+EXIT_CONTRACT = 65
+EXIT_STORAGE = 74
+EXIT_RAY_START_FAILED = 90
+EXIT_TIMEOUT = 124
+EXIT_NOT_STARTED = 127
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the entry that the command line names and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        attempt = _attempt(options)
+        if options.dry_run:
+            _say(_description(attempt))
+            return 0
+    except (StateError, OSError) as err:
+        return _fail(str(err), EXIT_USAGE)
+    hold_signals()
+    try:
+        return _run(attempt, options.token)
+    except OSError as err:
+        message = f"{err.filename or attempt.files.root}: {err.strerror}"
+        _note_failed_start(attempt, options.token, message)
+        return _fail(f"entry={attempt.entry.name} attempt={attempt.number} {message}", EXIT_STORAGE)
+
+
+def _run(attempt: Attempt, token: str) -> int:
+    """Run the attempt and leave results.json and exit.json. Raises OSError where nothing could be run."""
+    name = f"entry={attempt.entry.name} attempt={attempt.number}"
+    folders.prepare(attempt)
+    _say(f"{name} logs={shell.quote(str(attempt.files.root))} command={_one_line(attempt)}")
+    ended = supervise(_launch(attempt))
+    if attempt.entry.ray.enabled:
+        ended = ray_state.command_ended(ended, attempt.ray_state)
+    if ended.leftovers:
+        _say(f"{name} ended {ended.leftovers} processes that the command had left running")
+    record = _record(attempt, token, ended)
+    result = collect(attempt.entry, record, attempt.layout)
+    record = _agreeing(record, result)
+    code = _exit_code(record, ended.signal)
+    trouble = _write_results(attempt, result)
+    if trouble:
+        record = replace(record, failure=record.failure or ErrorMode.CRASH.value, message=trouble)
+        code = EXIT_STORAGE
+    _say(f"{name} error_mode={result.error_mode} exit_code={code} {trouble or result.reason}".rstrip())
+    atomic_write_json(attempt.files.exit, record.to_document())
+    return code
+
+
+def _launch(attempt: Attempt) -> Launch:
+    launch = Launch(
+        argv=attempt.argv,
+        environment={**os.environ, **attempt.additions()},
+        cwd=attempt.cwd,
+        stdout=attempt.files.stdout,
+        stderr=attempt.files.stderr,
+        timeout_s=attempt.entry.timeout_s,
+    )
+    if not attempt.entry.ray.enabled:
+        return launch
+    return replace(
+        launch,
+        started_at=lambda: ray_state.command_started_at(attempt.ray_state),
+        start_limit_s=ray_state.start_limit_s(attempt.entry.ray),
+        stop_limit_s=ray_state.stop_limit_s(),
+    )
+
+
+def _record(attempt: Attempt, token: str, ended: Ended) -> ExitRecord:
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "")
+    return ExitRecord(
+        token=token,
+        attempt=attempt.number,
+        returncode=ended.returncode,
+        failure=ended.failure.value if ended.failure else "",
+        message=ended.message,
+        restarts=int(restarts) if restarts.isdecimal() else 0,
+        host=socket.gethostname(),
+        started_at=ended.started_at,
+        ended_at=ended.ended_at,
+    )
+
+
+def _agreeing(record: ExitRecord, result: EntryResult) -> ExitRecord:
+    """Return the record with what only the results could tell: exit code 0 was no success."""
+    told = (ErrorMode.SUCCESS.value, ErrorMode.REQUIREMENTS_NOT_MET.value)
+    if record.failure or record.returncode != 0 or result.error_mode in told:
+        return record
+    return replace(record, failure=result.error_mode, message=result.reason)
+
+
+def _exit_code(record: ExitRecord, number: int) -> int:
+    fixed = {
+        "": None,
+        ErrorMode.TIMEOUT.value: EXIT_TIMEOUT,
+        ErrorMode.CANCELLED.value: 128 + number,
+        ErrorMode.RAY_START_FAILED.value: EXIT_RAY_START_FAILED,
+        ErrorMode.CONTRACT_ERROR.value: EXIT_CONTRACT,
+    }.get(record.failure)
+    if fixed is not None:
+        return fixed
+    if record.returncode is None:
+        return EXIT_NOT_STARTED
+    if record.returncode < 0:
+        return 128 - record.returncode
+    return record.returncode or (EXIT_UNSUCCESSFUL if record.failure else 0)
+
+
+def _write_results(attempt: Attempt, result: EntryResult) -> str:
+    """Write results.json and delete the scratch folder; returns what went wrong with the former."""
+    trouble = ""
+    for _ in range(2):  # a full disk may have room once the scratch folder is gone
+        try:
+            atomic_write_json(attempt.layout.results, result.to_document())
+            trouble = ""
+        except OSError as err:
+            trouble = f"{attempt.layout.results} cannot be written: {err.strerror}"
+        if attempt.entry.delete_scratch:
+            try:
+                folders.remove(attempt.layout.scratch)
+            except OSError as err:
+                _say(f"entry={attempt.entry.name} scratch is not deleted: {err.filename}: {err.strerror}")
+        if not trouble:
+            break
+    return trouble
+
+
+def _note_failed_start(attempt: Attempt, token: str, message: str) -> None:
+    """Leave exit.json for an attempt that could not be run, where even that can be written."""
+    now = time.time()
+    ended = Ended(returncode=None, failure=ErrorMode.CRASH, message=message, started_at=now, ended_at=now)
+    with contextlib.suppress(OSError):
+        atomic_write_json(attempt.files.exit, _record(attempt, token, ended).to_document())
+
+
+def _attempt(options: argparse.Namespace) -> Attempt:
+    sweep = Path(options.sweep).absolute()
+    entry = read_entry(sweep, index=options.index, entry_id=options.entry)
+    if options.timeout_s is not None:
+        entry = replace(entry, timeout_s=options.timeout_s)
+    first = Attempt(entry=entry, number=1, session=sweep.parent)
+    return replace(first, number=options.attempt or next_number(first.layout))
+
+
+def _description(attempt: Attempt) -> str:
+    additions = "\n".join(
+        f"  {name}={'(hidden)' if shell.is_secret_name(name) else shell.quote(value)}"
+        for name, value in attempt.additions().items()
+    )
+    return (
+        f"command: {shell.command_line(attempt.argv)}\nin: {attempt.cwd}\nenvironment:\n{additions}\n"
+        f"attempt: {attempt.files.root}\ntime limit: {attempt.entry.timeout_s:g} s"
+    )
+
+
+def _one_line(attempt: Attempt) -> str:
+    return shell.command_line(attempt.argv).replace("\n", "\\n")
+
+
+def _say(text: str) -> None:
+    """Write a line to the job's log; a log that cannot take it must not end the job."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"run_entry: {message}\n")
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line: it goes into a job's log, not to a person at a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the message."""
+        sys.exit(_fail(message, EXIT_USAGE))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="run_entry", description="Run one entry of a plan inside its job.")
+    parser.add_argument("--sweep", required=True, help="the plan, sweep.json; its folder is the session's")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--index", type=int, help="the entry's index in the plan")
+    which.add_argument("--entry", help="the entry's id")
+    parser.add_argument("--attempt", type=_positive_int, help="default: one more than there are")
+    parser.add_argument("--token", default="", help="the job name of this submission, kept in exit.json")
+    parser.add_argument("--timeout-s", type=_positive_float, help="in place of the plan's time limit")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run; change nothing")
+    return parser
+
+
+def _positive_int(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def _positive_float(text: str) -> float:
+    if not 0 < (value := float(text)) < math.inf:
+        raise ValueError
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

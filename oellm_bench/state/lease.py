@@ -1,0 +1,105 @@
+"""Who monitors a session: one process at a time, and a dead one is found out at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from oellm_bench.clock import Clock
+from oellm_bench.errors import StateError
+from oellm_bench.fileio import atomic_write_json, file_lock, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The process that holds a lease; `fencing` rises by one with every holder."""
+
+    host: str
+    pid: int
+    process_started_at: float
+    boot_id: str
+    fencing: int
+    expires_at: float
+
+
+class Lease:
+    """The right to act on a session."""
+
+    def __init__(self, path: Path, clock: Clock, *, length_s: float) -> None:
+        self._path = path
+        self._clock = clock
+        self._length_s = length_s
+        self._fencing = 0
+
+    def acquire(self) -> None:
+        """Take the lease from nobody, from a dead process or from one that let it expire.
+
+        Raises StateError naming the holder otherwise.
+        """
+        with file_lock(self._path.with_suffix(".lock")):
+            holder = self.holder()
+            if holder is not None and self._is_alive(holder):
+                raise StateError(
+                    f"the session is watched already, by process {holder.pid} on {holder.host}; "
+                    "wait for it, or end it"
+                )
+            self._fencing = (holder.fencing if holder else 0) + 1
+            self._write()
+
+    def renew(self) -> None:
+        """Hold on for another length. Raises StateError where another process has taken over meanwhile."""
+        with file_lock(self._path.with_suffix(".lock")):
+            holder = self.holder()
+            if holder is None or holder.fencing != self._fencing:
+                raise StateError("another monitor has taken this session over; this one stops")
+            self._write()
+
+    def release(self) -> None:
+        """Give the lease back, if it is still this process's."""
+        with file_lock(self._path.with_suffix(".lock")):
+            holder = self.holder()
+            if holder is not None and holder.fencing == self._fencing:
+                self._path.unlink(missing_ok=True)
+
+    def holder(self) -> Holder | None:
+        """Return who holds the lease, None when nobody does."""
+        if not self._path.exists():
+            return None
+        document: Mapping[str, Any] = read_json(self._path)
+        return Holder(**document)
+
+    def _is_alive(self, holder: Holder) -> bool:
+        if (holder.host, holder.boot_id) == (socket.gethostname(), _boot_id()):
+            return _started_at(holder.pid) == holder.process_started_at
+        return self._clock.now() < holder.expires_at
+
+    def _write(self) -> None:
+        holder = Holder(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_started_at=_started_at(os.getpid()) or 0.0,
+            boot_id=_boot_id(),
+            fencing=self._fencing,
+            expires_at=self._clock.now() + self._length_s,
+        )
+        atomic_write_json(self._path, asdict(holder))
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _started_at(pid: int) -> float | None:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,130 @@
+"""The state of a session as people and tools see it: pure, from plan and events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.plan import Plan, PlannedEntry
+from oellm_bench.core.result import EntryResult, ErrorMode
+from oellm_bench.session import Session
+from oellm_bench.state.fold import AttemptState, EntryState, SessionState
+
+
+def entry_state(entry: EntryState | None) -> str:
+    """Return the one word that `status` shows: the scheduler's state, or what became of the entry."""
+    if entry is None:
+        return "PLANNED"
+    attempt = entry.last
+    if entry.over and (attempt is None or attempt.mode is None or attempt.mode is ErrorMode.CANCELLED):
+        return "CANCELLED"
+    if entry.over and attempt is not None and attempt.mode is not None:
+        return "PASSED" if attempt.mode is ErrorMode.SUCCESS else "FAILED"
+    if entry.restart_due:
+        return "RESTARTING"
+    if attempt is None:
+        return "WAITING"
+    if attempt.unclear_since is not None:
+        return "UNCLEAR"
+    if attempt.missing_since is not None:
+        return "MISSING"
+    return attempt.state.value if attempt.job_id else "SUBMITTING"
+
+
+def entry_row(planned: PlannedEntry, entry: EntryState | None, now: float) -> dict[str, Any]:
+    """Return one row of `status --json`."""
+    attempt = entry.last if entry is not None else None
+    mode = attempt.mode if attempt is not None else None
+    return {
+        "name": planned.name,
+        "id": planned.id,
+        "index": planned.index,
+        "state": entry_state(entry),
+        "attempt": attempt.number if attempt else 0,
+        "job_id": attempt.job_id if attempt else "",
+        "node": attempt.nodes if attempt else "",
+        "error_mode": mode.value if mode is not None else "",
+        "reason": _reason(entry, attempt),
+        "elapsed_s": _elapsed(attempt, now),
+        "time_limit_s": attempt.time_limit_s if attempt else None,
+        "last_signal": attempt.signals[-1]["name"] if attempt and attempt.signals else "",
+        "restarts": max(len(entry.attempts) - 1, 0) if entry else 0,
+    }
+
+
+def session_view(session: Session, plan: Plan, state: SessionState, now: float) -> dict[str, Any]:
+    """Return the snapshot of a session for monitor/state.json and `status`."""
+    return {
+        "session": session.id,
+        "session_dir": session.session_dir,
+        "updated_at": now,
+        "finished": state.finished,
+        "entries": [entry_row(planned, state.entries.get(planned.id), now) for planned in plan.entries],
+    }
+
+
+def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout) -> EntryResult:
+    """Return the result of an entry that is over: the job's own, under the monitor's verdict.
+
+    An attempt that left no results.json of its own gets one with the verdict only.
+    """
+    attempt = entry.last
+    if attempt is None or attempt.mode is None:
+        return EntryResult(
+            name=planned.name,
+            id=planned.id,
+            attempt=attempt.number if attempt else 0,
+            success=False,
+            error_mode=ErrorMode.CANCELLED.value,
+            reason=entry.decision,
+            parameters=planned.parameters,
+        )
+    success = attempt.mode is ErrorMode.SUCCESS
+    own = read_result(layout.entry(planned.name).results, attempt.number)
+    if own is not None:
+        return replace(own, success=success, error_mode=attempt.mode.value, reason=attempt.reason or own.reason)
+    return EntryResult(
+        name=planned.name,
+        id=planned.id,
+        attempt=attempt.number,
+        success=success,
+        error_mode=attempt.mode.value,
+        reason=attempt.reason,
+        returncode=attempt.returncode,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        parameters=planned.parameters,
+    )
+
+
+def read_result(path: Path, attempt: int) -> EntryResult | None:
+    """Return results.json if it is of this attempt, None where there is none that can be read."""
+    try:
+        document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        result = EntryResult.from_document(document)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return result if result.attempt == attempt else None
+
+
+def _reason(entry: EntryState | None, attempt: AttemptState | None) -> str:
+    if attempt is None:
+        return entry.decision if entry is not None else ""
+    if attempt.mode is ErrorMode.SUCCESS:
+        return ""
+    if attempt.mode is None:
+        previous = f"attempt {attempt.number}; before: {entry.decision}" if entry and entry.decision else ""
+        waiting = attempt.scheduler_reason if attempt.scheduler_reason != "None" else ""
+        return waiting or previous
+    decision = entry.decision if entry is not None else ""
+    return f"{attempt.reason} ({decision})" if decision and decision != attempt.reason else attempt.reason
+
+
+def _elapsed(attempt: AttemptState | None, now: float) -> float | None:
+    if attempt is None or attempt.started_at is None:
+        return None
+    return round((attempt.ended_at or now) - attempt.started_at, 3)

@@ -1,0 +1,42 @@
+"""Monitoring and restart settings of a plan, ready for use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from oellm_bench.config.typing import parse
+from oellm_bench.core.result import ErrorMode
+from oellm_bench.monitoring.settings import MonitoringConfig
+from oellm_bench.monitoring.signals import Scanner
+from oellm_bench.restart.base import RestartPolicy
+from oellm_bench.restart.settings import RestartConfig, policies_by_mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchSettings:
+    """One distinct choice of monitoring and restart settings; entries of a plan refer to it by index."""
+
+    monitoring: MonitoringConfig
+    restart: RestartConfig
+    policies: dict[ErrorMode, RestartPolicy]
+    scanner: Scanner
+
+    @property
+    def follows_logs(self) -> bool:
+        """Whether logs are read at all."""
+        return self.monitoring.class_name != "NullMonitor"
+
+
+def watch_settings(document: Mapping[str, Any], actions: Mapping[str, str]) -> WatchSettings:
+    """Return settings from `Plan.watch`; `actions` from the command line add to and replace configured ones."""
+    monitoring = parse(MonitoringConfig, document["monitoring"], "monitoring")
+    restart = parse(RestartConfig, document["restart"], "restart")
+    monitoring.actions.update(actions)
+    return WatchSettings(
+        monitoring=monitoring,
+        restart=restart,
+        policies=policies_by_mode(restart),
+        scanner=Scanner(monitoring.log_signals),
+    )

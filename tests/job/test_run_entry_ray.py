@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_job import Job, wait_for
+
+from oellm_bench.core.resources import RayHead
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo" / "corpus_benchmark.py"
+
+# Behaves like `ray start --head --block` as far as anyone outside can see: a daemon, logs, an address.
+HEAD = """
+for argument in "$@"; do case "$argument" in --temp-dir=*) folder="${argument#*=}";; esac; done
+echo "$@" >> "$0.starts"
+mkdir -p "$folder/session_2026-01-01_00-00-00_000000_1/logs"
+echo text > "$folder/session_2026-01-01_00-00-00_000000_1/logs/raylet.out"
+setsid sleep 600 &
+printf 192.0.2.1:6400 > "$folder/ray_current_cluster"
+echo "Ray runtime started."
+"""
+SCRIPT = """
+import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("saved"))
+print("up", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Callable[..., RayHead]:
+    """Make a `ray` command that runs the given shell lines."""
+
+    def make(script: str, **settings: Any) -> RayHead:
+        program = tmp_path / "bin" / "ray"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        return RayHead(enabled=True, executable=str(program), **settings)
+
+    return make
+
+
+def starts(head: RayHead) -> list[str]:
+    return Path(f"{head.executable}.starts").read_text().splitlines()
+
+
+def temp_dir(head: RayHead) -> Path:
+    (argument,) = [word for word in starts(head)[-1].split() if word.startswith("--temp-dir=")]
+    return Path(argument.removeprefix("--temp-dir="))
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "returncode"), [("exit 0", 0, 0), ("exit 3", 3, 3), ("kill -9 $$", 137, -9)]
+)
+def test_exit_code_is_the_scripts_and_nothing_is_left(
+    job: Job, stand_in: Callable[..., RayHead], script: str, code: int, returncode: int
+) -> None:
+    head = stand_in(HEAD + "exec sleep 600")
+    job.plan("sh", "-c", f"(setsid sleep 600 &); {script}", ray=head)
+    assert job.run().returncode == code
+    assert job.record().returncode == returncode
+    assert job.processes() == []
+    assert not temp_dir(head).exists()
+    assert [path.read_text() for path in job.folder.ray_cluster.rglob("raylet.out")] == ["text\n"]
+    assert "Ray runtime started" in job.attempt().ray_startup.read_text()
+
+
+def test_script_finds_its_own_head_and_no_other(job: Job, stand_in: Callable[..., RayHead], tmp_path: Path) -> None:
+    head = stand_in(HEAD + "exec sleep 600", num_gpus=1, object_store_bytes=90_000_000)
+    job.plan("sh", "-c", "env | grep ^RAY_ | sort", ray=head)
+    foreign = {"RAY_ADDRESS": "other:1", "RAY_AUTH_TOKEN": "other", "RAY_AUTH_TOKEN_PATH": "/other"}
+    job.run(SLURM_CPUS_PER_TASK="7", TMPDIR=str(tmp_path), **foreign)
+    found = dict(line.split("=", 1) for line in job.attempt().stdout.read_text().splitlines())
+    token = found.pop("RAY_AUTH_TOKEN")
+    assert found == {"RAY_ADDRESS": "192.0.2.1:6400", "RAY_AUTH_MODE": "token"}
+    assert len(token) == 64
+    (line,) = starts(head)
+    assert {"--num-cpus=7", "--num-gpus=1", "--object-store-memory=90000000", "--port=0"} <= set(line.split())
+    assert len(str(temp_dir(head))) <= 43
+    told = [path for path in job.folder.root.rglob("*.json") if token in path.read_text()]
+    assert (told, token in line) == ([], False)
+
+
+def test_time_limit_begins_with_the_script(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    job.plan("true", ray=stand_in("sleep 1\n" + HEAD + "exec sleep 600"), timeout_s=0.9)
+    assert job.run().returncode == 0
+    assert job.result().exec_time_s < 0.9
+
+
+def test_time_limit_ends_script_and_head(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    job.plan("sh", "-c", "sleep 60 & sleep 60", ray=stand_in(HEAD + "exec sleep 600"), timeout_s=0.3)
+    assert job.run().returncode == 124
+    assert (job.record().failure, job.record().returncode) == ("timeout", -15)
+    assert job.processes() == []
+
+
+def test_signals_reach_the_script_beside_the_head(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    job.plan(sys.executable, "-c", SCRIPT, ray=stand_in(HEAD + "exec sleep 600"))
+    process = job.start()
+    job.wait_for_output("up")
+    process.send_signal(signal.SIGUSR1)
+    job.wait_for_output("usr1")
+    process.terminate()
+    process.communicate(timeout=40)
+    assert process.returncode == 143
+    assert job.attempt().stderr.read_text() == "saved\n"
+    record = job.record()
+    assert (record.failure, record.returncode) == ("cancelled", 1)
+
+
+def test_head_that_ignores_term_is_killed(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    head = stand_in(f"trap '' TERM\n{HEAD}\nwhile :; do sleep 0.1; done")
+    job.plan("sh", "-c", "exit 4", ray=head)
+    assert job.run().returncode == 4
+    assert job.processes() == []
+    assert job.result().exec_time_s < 2
+    assert not temp_dir(head).exists()
+
+
+def test_head_that_dies_is_named(job: Job, stand_in: Callable[..., RayHead], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate_script = f"while ! [ -e '{gate}' ]; do sleep 0.02; done"
+    head = stand_in(f"{HEAD}\n{gate_script}\nexit 9")
+    script = f"touch '{gate}'; while [ -e /proc/$(cat '{gate}.pid') ]; do sleep 0.02; done; exit 1"
+    head_with_pid = Path(head.executable)
+    head_with_pid.write_text(head_with_pid.read_text().replace("#!/bin/sh", f"#!/bin/sh\necho $$ > '{gate}.pid'"))
+    job.plan("sh", "-c", script, ray=head)
+    assert job.run().returncode == 1
+    assert job.record().message == "the Ray head ended with 9 before the command did"
+
+
+def test_head_that_fails_is_started_again_and_then_reported(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    head = stand_in('echo "$@" >> "$0.starts"; echo "no route to anywhere" >&2; exit 1', start_attempts=3)
+    job.plan("true", ray=head, contract=True)
+    assert job.run().returncode == 90
+    record = job.record()
+    assert (record.failure, record.returncode) == ("ray_start_failed", None)
+    assert "`ray start` ended with 1: no route to anywhere" in record.message
+    assert job.result().error_mode == "ray_start_failed"
+    assert len(starts(head)) == 3
+    assert not temp_dir(head).exists()
+
+
+def test_head_that_comes_up_the_second_time_is_used(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    first = 'if ! [ -e "$0.starts" ]; then echo "$@" > "$0.starts"; exit 1; fi\n'
+    job.plan("sh", "-c", "exit 5", ray=stand_in(first + HEAD + "exec sleep 600"))
+    assert job.run().returncode == 5
+
+
+def test_head_that_is_never_ready_is_reported(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    head = stand_in("echo thinking; exec sleep 600", startup_timeout_s=0.3, start_attempts=1)
+    job.plan("true", ray=head)
+    assert job.run().returncode == 90
+    assert job.record().message == "the Ray head did not start: not ready after 0.3 s: thinking"
+    assert job.processes() == []
+
+
+def test_ray_that_is_not_there_is_reported(job: Job, tmp_path: Path) -> None:
+    job.plan("true", ray=RayHead(enabled=True, executable=str(tmp_path / "no ray")))
+    assert job.run().returncode == 90
+    assert f"{tmp_path}/no ray: No such file or directory" in job.record().message
+
+
+def test_script_that_is_not_there_is_a_crash(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    job.plan("no such script", ray=stand_in(HEAD + "exec sleep 600"))
+    assert job.run().returncode == 127
+    assert (job.record().failure, job.record().returncode) == ("crash", None)
+    assert job.record().message == "cannot start no such script: No such file or directory"
+
+
+def test_launcher_that_fails_is_no_fault_of_ray(job: Job) -> None:
+    job.plan("true", launcher=("sh", "-c", "exit 255"), ray=RayHead(enabled=True))
+    assert job.run().returncode == 255
+    assert (job.record().failure, job.record().returncode) == ("crash", 255)
+    assert job.record().message == "the launcher never ran the payload"
+
+
+def test_stop_while_the_head_starts(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    head = stand_in('echo "$@" >> "$0.starts"; exec sleep 600')
+    job.plan("true", ray=head)
+    process = job.start()
+    wait_for(Path(f"{head.executable}.starts").exists, "the start of the head")
+    process.terminate()
+    process.communicate(timeout=40)
+    assert process.returncode == 143
+    assert (job.record().failure, job.record().returncode) == ("cancelled", None)
+    assert job.processes() == []
+
+
+@pytest.mark.ray
+def test_two_entries_with_ray_at_once_do_not_meet(make_job: Callable[[str], Job]) -> None:
+    jobs = [make_job("one"), make_job("two")]
+    for each in jobs:
+        results = str(each.folder.benchmark_results)
+        argv = [sys.executable, str(DEMO), "--benchmark-results-path", results, "--limit", "60"]
+        argv += ["--fail-first-attempt"]
+        each.plan(*argv, contract=True, ray=RayHead(enabled=True, num_cpus=1, object_store_bytes=90_000_000))
+    began = time.time()
+    processes = [each.start("--attempt", "2") for each in jobs]
+    logs = [process.communicate(timeout=150)[0] for process in processes]
+    elapsed_s = time.time() - began
+    assert [process.returncode for process in processes] == [0, 0], logs
+    states = [json.loads((each.attempt(2).root / "ray_state.json").read_text()) for each in jobs]
+    assert states[0]["address"] != states[1]["address"]
+    assert [each.result().metrics["files"] for each in jobs] == [60, 60]
+    for each, state in zip(jobs, states, strict=True):
+        assert each.result().exec_time_s < elapsed_s - state["ready_s"] - state["stop_s"]
+        assert any(each.folder.ray_cluster.rglob("raylet.out"))
+        folders = re.findall(r"/\S+/obr-\w+", each.attempt(2).ray_startup.read_text())
+        assert [Path(folder).exists() for folder in set(folders)] == [False]
+        assert each.processes() == []
+
+
+@pytest.mark.ray
+def test_demo_script_fails_its_first_attempt_when_asked_to(job: Job) -> None:
+    results = str(job.folder.benchmark_results)
+    argv = (sys.executable, str(DEMO), "--benchmark-results-path", results, "--limit", "10")
+    job.plan(*argv, "--fail-first-attempt", contract=True, ray=RayHead(enabled=True))
+    assert job.run().returncode == 1
+    assert "deliberate failure of attempt 1" in job.attempt().stderr.read_text()
+    assert job.result().error_mode == "crash"
+
+
+def test_demo_script_refuses_to_run_without_a_head(job: Job) -> None:
+    job.plan(sys.executable, str(DEMO), "--benchmark-results-path", str(job.folder.benchmark_results))
+    assert job.run(RAY_ADDRESS="").returncode == 2
+    assert "RAY_ADDRESS is empty" in job.attempt().stderr.read_text()
