@@ -59,7 +59,7 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
         submitter=submitter,
         settings=settings,
         actions=ActionRunner(
-            session.layout.root,
+            session.layout.root / "actions",
             timeout_s=monitoring.action_timeout_s,
             attempts=monitoring.action_attempts,
             environment=os.environ,

@@ -159,6 +159,7 @@ class Monitor:
                 attempt=event.attempt,
                 name=signal["action"],
                 argv=argv,
+                metadata={**signal["metadata"], **signal["values"]},
             )
 
     def _stalls(self, now: float) -> list[CancelAsked]:

@@ -274,7 +274,7 @@ def _children() -> dict[int, list[int]]:
     for name in os.listdir("/proc"):  # noqa: PTH208 - Path objects would be waste
         with contextlib.suppress(OSError, ValueError):
             fields = Path(f"/proc/{int(name)}/stat").read_bytes().rpartition(b") ")[2].split()
-            if fields[0] != b"Z":
+            if fields[0] != b"Z" or int(fields[17]) > 1:  # a zombie with threads left has not quite ended
                 children.setdefault(int(fields[1]), []).append(int(name))
     return children
 

@@ -70,22 +70,16 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
     points = configured_points(composition)
     drafts = _drafts(points)
     numbers = _numbers(drafts, previous or {})
-    watch: dict[str, int] = {}
-    settings: list[Mapping[str, Any]] = []
+    watch = _WatchTable()
     problems: dict[Problem, None] = {}
     entries: list[tuple[PlannedEntry, ConfiguredPoint]] = []
     for draft in drafts:
         try:
-            entry = _entry(draft, numbers[draft.id], session_dir)
+            entry = _entry(draft, numbers[draft.id], watch.index(draft.point.project), session_dir)
         except ConfigError as err:
             problems.update(dict.fromkeys(err.problems))
             continue
-        observed = _watch_settings(draft.point.project)
-        key = repr(observed)
-        if key not in watch:
-            watch[key] = len(settings)
-            settings.append(observed)
-        entries.append((replace(entry, watch=watch[key]), draft.point))
+        entries.append((entry, draft.point))
     if problems:
         raise ConfigError(problems)
     entries.sort(key=lambda pair: pair[0].index)
@@ -95,7 +89,7 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
         project=project.project.name,
         fingerprint=_fingerprint(project.project.name, planned),
         entries=tuple(planned),
-        watch=tuple(settings),
+        watch=tuple(watch.settings),
     )
     config_text = "---\n".join(OmegaConf.to_yaml(variant.config) for variant in composition.variants)
     _refuse_secrets(to_text(plan) + config_text + "".join(scripts.values()), os.environ)
@@ -138,9 +132,9 @@ def _draft(point: ConfiguredPoint) -> _Draft:
         {
             "project": project.project.name,
             "parameters": point.parameters,
-            "launch": asdict(launch),
+            "launch": {**vars(launch), "environment": dict(launch.environment)},
             "launcher": launcher,
-            "ray": asdict(project.ray),
+            "ray": vars(project.ray),
         }
     )
     name = entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
@@ -177,7 +171,7 @@ def _numbers(drafts: Sequence[_Draft], previous: Mapping[str, int]) -> dict[str,
     return numbers
 
 
-def _entry(draft: _Draft, index: int, session_dir: Path) -> PlannedEntry:
+def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedEntry:
     project = draft.point.project
     walltime_s = round(project.project.timeout_s + project.slurm.cleanup_s)
     filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
@@ -197,11 +191,28 @@ def _entry(draft: _Draft, index: int, session_dir: Path) -> PlannedEntry:
         launcher=draft.launcher,
         contract=draft.contract,
         delete_scratch=project.project.delete_scratch,
+        watch=watch,
     )
 
 
-def _watch_settings(project: Project) -> Mapping[str, Any]:
-    return {"monitoring": asdict(project.monitoring), "restart": asdict(project.restart)}
+class _WatchTable:
+    """The distinct monitoring and restart settings of a plan, each once."""
+
+    def __init__(self) -> None:
+        self.settings: list[Mapping[str, Any]] = []
+        self._by_identity: dict[tuple[int, int], int] = {}  # most points share the very objects
+        self._by_content: dict[str, int] = {}
+
+    def index(self, project: Project) -> int:
+        """Return where a point's settings stand in the table, adding them if they are new."""
+        identity_key = (id(project.monitoring), id(project.restart))
+        if identity_key not in self._by_identity:
+            settings = {"monitoring": asdict(project.monitoring), "restart": asdict(project.restart)}
+            position = self._by_content.setdefault(repr(settings), len(self.settings))
+            if position == len(self.settings):
+                self.settings.append(settings)
+            self._by_identity[identity_key] = position
+        return self._by_identity[identity_key]
 
 
 def _render(

@@ -9,7 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _KILL_LIMIT_S = 20.0  # KILL acts at once unless a process hangs in the kernel (state D: dead file system)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.05
 
@@ -19,10 +20,15 @@ def become_subreaper() -> None:
 
     Raises OSError where the kernel refuses. Not inherited by children. Source: prctl(2), Linux 3.4.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(number)}")
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends; for `preexec_fn`, survives exec.
+
+    Raises OSError where the kernel refuses. Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def descendants(pid: int) -> list[int]:
@@ -120,6 +126,12 @@ def _send_all(pids: list[int], number: int) -> None:
         # A stopped process acts on TERM only once it is continued.
         if send(pid, number) and number == signal.SIGTERM:
             send(pid, signal.SIGCONT)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
 
 
 def _processes() -> dict[int, tuple[int, bool]]:

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import math
 import os
+import signal
 import socket
 import sys
 import time
@@ -94,6 +95,7 @@ def _launch(attempt: Attempt) -> Launch:
     return replace(
         launch,
         started_at=lambda: ray_state.command_started_at(attempt.ray_state),
+        has_ended=lambda: ray_state.has_ended(attempt.ray_state),
         start_limit_s=ray_state.start_limit_s(attempt.entry.ray),
         stop_limit_s=ray_state.stop_limit_s(),
     )
@@ -126,7 +128,7 @@ def _exit_code(record: ExitRecord, number: int) -> int:
     fixed = {
         "": None,
         ErrorMode.TIMEOUT.value: EXIT_TIMEOUT,
-        ErrorMode.CANCELLED.value: 128 + number,
+        ErrorMode.CANCELLED.value: 128 + (number or signal.SIGTERM),
         ErrorMode.RAY_START_FAILED.value: EXIT_RAY_START_FAILED,
         ErrorMode.CONTRACT_ERROR.value: EXIT_CONTRACT,
     }.get(record.failure)

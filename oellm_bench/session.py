@@ -227,14 +227,17 @@ def _write_files(campaign: Campaign, session: Session, session_dir: Path) -> Non
         for folder in (layout.scripts, layout.slurm_logs, staging / "entries"):
             folder.mkdir()
         for name, text in campaign.scripts.items():
-            path = staging / name
-            path.write_text(text, encoding="utf-8")
-            path.chmod(0o755)
+            with open(staging / name, "w", encoding="utf-8", opener=_executable) as stream:
+                stream.write(text)
         atomic_write_text(layout.config, campaign.config_text)
         atomic_write_text(layout.sweep, to_text(campaign.plan))
         atomic_write_json(layout.session, {"schema_version": SCHEMA_VERSION, **asdict(session)})
     if occupied:
         _move_into(target, session_dir)
+
+
+def _executable(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o755)
 
 
 def _move_into(source: Path, target: Path) -> None:

@@ -135,9 +135,7 @@ def _similarity(first: tuple[int, ...], second: tuple[int, ...]) -> float:
 def corpus(root: Path, limit: int) -> list[str]:
     """Return the Python files below a folder in a fixed order, installed packages left out."""
     packages = {"site-packages", "dist-packages"}
-    found = sorted(
-        str(path) for path in root.rglob("*.py") if not packages & set(path.parts) and path.is_file()
-    )
+    found = sorted(str(path) for path in root.rglob("*.py") if not packages & set(path.parts) and path.is_file())
     return found[:limit] if limit else found
 
 

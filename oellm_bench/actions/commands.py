@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
+import fcntl
+import hashlib
+import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from oellm_bench.core.events import ActionQueued, ActionTried
 from oellm_bench.placeholders import expand
-from oellm_bench.proctree import kill_descendants
-from oellm_bench.shell import command_line
-from oellm_bench.state.fold import SessionState
-
-_log = logging.getLogger(__name__)
+from oellm_bench.state.fold import ActionState, SessionState
 
 
 def action_argv(template: str | list[str], values: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the command of an action. The template is split first and filled in after, part by part:
+    """Return the command of an action. The template is split first and filled in after, part by part, so that
     whatever a log said stays inside one argument.
 
     Raises ValueError for an unclosed quote or brace, UnknownPlaceholder for a name without a value.
@@ -28,76 +26,75 @@ def action_argv(template: str | list[str], values: Mapping[str, str]) -> tuple[s
     return tuple(expand(part, values.get) for part in parts)
 
 
-@dataclass
-class _Running:
-    action: ActionQueued
-    process: subprocess.Popen[bytes]
-    deadline: float
-
-
 class ActionRunner:
-    """Runs queued commands one at a time without ever making the monitor wait.
+    """Runs queued commands one after the other, without ever making the monitor wait.
 
-    At-least-once: a command that was running when the monitor died is run again; its id is in OELLM_BENCH_ACTION_ID
-    for a command that must know.
+    Each try runs under a wrapper that outlives the monitor and writes its result into a folder of its own. A
+    monitor started anew therefore waits for a try that is still running and never runs one again that ended.
     """
 
-    def __init__(
-        self, folder: Path, *, timeout_s: float, attempts: int, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, folder: Path, *, timeout_s: float, attempts: int, environment: Mapping[str, str]) -> None:
         self._folder = folder
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._environment = environment
-        self._running: _Running | None = None
+        self._wrappers: dict[Path, subprocess.Popen[bytes]] = {}
 
     def step(self, state: SessionState, now: float) -> Iterator[ActionTried]:
-        """Yield what has ended, and start the next command that is due."""
-        if self._running is not None:
-            ended = self._check(self._running, now)
-            if ended is None:
-                return
-            self._running = None
-            yield ended
+        """Yield what has ended since the last step, and start the next command that is due."""
         for action in state.actions.values():
-            if not action.done and action.tries < self._attempts:
-                started = self._start(action.queued, now)
-                if started is not None:
-                    yield started
+            if action.done or action.tries >= self._attempts:
+                continue
+            folder = self._try_folder(action)
+            wrapper = self._wrappers.get(folder)
+            if _is_locked(folder) or (wrapper is not None and wrapper.poll() is None):
                 return
+            outcome = _outcome(folder)
+            if outcome is None:
+                self._start(folder, action.queued)
+                return
+            ok, message = outcome
+            note = f"{message}, see {folder / 'output.log'}" if message else ""
+            yield ActionTried(at=now, id=action.queued.id, ok=ok, message=note)
 
     def idle(self, state: SessionState) -> bool:
         """Tell whether nothing runs and nothing is left to run."""
-        waiting = any(not a.done and a.tries < self._attempts for a in state.actions.values())
-        return self._running is None and not waiting
+        return all(action.done or action.tries >= self._attempts for action in state.actions.values())
 
-    def _start(self, action: ActionQueued, now: float) -> ActionTried | None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "actions.log").open("ab") as log:
-            log.write(f"[{action.id}] {command_line(action.argv)}\n".encode())
-            log.flush()
-            try:
-                process = subprocess.Popen(
-                    action.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env={**self._environment, "OELLM_BENCH_ACTION_ID": action.id},
-                    start_new_session=True,
-                )
-            except OSError as err:
-                return ActionTried(at=now, id=action.id, ok=False, message=f"cannot be started: {err}")
-        self._running = _Running(action, process, now + self._timeout_s)
-        return None
+    def _try_folder(self, action: ActionState) -> Path:
+        digest = hashlib.sha256(action.queued.id.encode()).hexdigest()[:12]
+        return self._folder / f"{digest}-{action.tries + 1}"
 
-    def _check(self, running: _Running, now: float) -> ActionTried | None:
-        code = running.process.poll()
-        if code is not None:
-            message = "" if code == 0 else f"exit code {code}, see actions.log"
-            return ActionTried(at=now, id=running.action.id, ok=code == 0, message=message)
-        if now < running.deadline:
-            return None
-        kill_descendants(running.process.pid, grace_s=5.0)
-        running.process.kill()
-        running.process.wait()
-        return ActionTried(at=now, id=running.action.id, ok=False, message="out of time")
+    def _start(self, folder: Path, action: ActionQueued) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        argv = (sys.executable, "-m", "oellm_bench.actions.wrapper", str(folder), str(self._timeout_s), *action.argv)
+        with (folder / "output.log").open("ab") as output:
+            self._wrappers[folder] = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**self._environment, "OELLM_BENCH_ACTION_ID": action.id},
+                start_new_session=True,
+            )
+
+
+def _is_locked(folder: Path) -> bool:
+    """Tell whether a wrapper is at work in this folder, started by this monitor or by one before it."""
+    try:
+        with (folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _outcome(folder: Path) -> tuple[bool, str] | None:
+    """Return whether a try went well and what there is to say, None for a try that never began."""
+    try:
+        document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return bool(document["ok"]), str(document["message"])
+    except (OSError, ValueError, KeyError):
+        return (False, "ended without a word") if (folder / "started").exists() else None

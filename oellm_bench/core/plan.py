@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,10 @@ def to_text(plan: Plan) -> str:
 def entry_document(entry: PlannedEntry) -> dict[str, Any]:
     """Return the entry as plain JSON values."""
     return {
-        **entry.__dict__,
-        "resources": asdict(entry.resources),
-        "ray": asdict(entry.ray),
-        "requirements": [asdict(requirement) for requirement in entry.requirements],
+        **vars(entry),
+        "resources": vars(entry.resources),
+        "ray": vars(entry.ray),
+        "requirements": [vars(requirement) for requirement in entry.requirements],
     }
 
 

@@ -32,6 +32,11 @@ def command_started_at(path: Path) -> float | None:
     return started_at if isinstance(started_at, float) else None
 
 
+def has_ended(path: Path) -> bool:
+    """Tell whether the command is over and only the head is being stopped."""
+    return "command_ended_at" in _read(path)
+
+
 def command_ended(payload: Ended, path: Path) -> Ended:
     """Return how the command ended, given how the payload around it did.
 

@@ -28,8 +28,9 @@ class Launch:
     """A command and its limits.
 
     `started_at` tells since when (epoch seconds) the command proper runs, None: not yet; then `timeout_s`
-    begins. Until then `start_limit_s` holds. `stop_limit_s` above zero: the program passes TERM on and
-    cleans up after itself, and is given that long before its tree is ended from outside.
+    begins. Until then `start_limit_s` holds. `has_ended` tells that the command proper is over and only
+    cleaning up is left, which neither the time limit nor a signal interrupts. `stop_limit_s` above zero: the
+    program passes TERM on and cleans up by itself, and is given that long before its tree is ended from outside.
     """
 
     argv: tuple[str, ...]
@@ -39,6 +40,7 @@ class Launch:
     stderr: Path
     timeout_s: float
     started_at: Callable[[], float | None] | None = None
+    has_ended: Callable[[], bool] | None = None
     start_limit_s: float = 0.0
     stop_limit_s: float = 0.0
 
@@ -105,12 +107,14 @@ def _spawn(launch: Launch, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
-        preexec_fn=_unblock,  # safe: this process has one thread
+        preexec_fn=_prepare_child,  # safe: this process has one thread
     )
 
 
-def _unblock() -> None:
+def _prepare_child() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    # Where we are killed nobody is left to end the tree; TERM at least lets its top do so.
+    proctree.die_with_parent(signal.SIGTERM)
 
 
 def _spawn_problem(launch: Launch, err: OSError | ValueError) -> str:
@@ -128,20 +132,31 @@ class _TimeLimit:
         self._launch = launch
         self._began = time.monotonic()
         self._starting = launch.started_at is not None
+        self._limit_s = launch.start_limit_s if self._starting else launch.timeout_s
+        self._cleaning = False
 
     def left_s(self) -> float:
-        """Return the seconds left, of the start's limit or of the command's."""
+        """Return the seconds left: of the start's limit, of the command's, of the cleaning up's."""
         if self._starting and self._launch.started_at is not None:
             since = self._launch.started_at()
             if since is not None:
                 self._starting = False
                 self._began = time.monotonic() - max(0.0, time.time() - since)
-        limit_s = self._launch.start_limit_s if self._starting else self._launch.timeout_s
-        return self._began + limit_s - time.monotonic()
+                self._limit_s = self._launch.timeout_s
+        left_s = self._began + self._limit_s - time.monotonic()
+        return self._launch.stop_limit_s if left_s <= 0 and self.cleans_up() else left_s
 
     def wait_s(self, left_s: float) -> float:
         """Return how long to wait at most before the next look."""
         return min(left_s, _LOOK_S if self._starting else _LONGEST_WAIT_S)
+
+    def cleans_up(self) -> bool:
+        """Tell, the first time it is so, that only cleaning up is left, and begin its own limit."""
+        if self._cleaning or self._launch.has_ended is None or not self._launch.has_ended():
+            return False
+        self._cleaning = True
+        self._began, self._limit_s = time.monotonic(), self._launch.stop_limit_s
+        return True
 
 
 def _wait(child: subprocess.Popen[bytes], launch: Launch) -> int | None:
@@ -151,7 +166,7 @@ def _wait(child: subprocess.Popen[bytes], launch: Launch) -> int | None:
         found = signal.sigtimedwait(_SIGNALS, limit.wait_s(left_s))
         if _reap(child):
             return None
-        if found is not None and found.si_signo in _STOP:
+        if found is not None and found.si_signo in _STOP and not limit.cleans_up():
             return found.si_signo
         if found is not None and found.si_signo in _RELAYED:
             proctree.notify_handlers(os.getpid(), found.si_signo)

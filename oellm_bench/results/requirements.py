@@ -44,9 +44,7 @@ def _range(requirement: Requirement, value: Any) -> list[str]:
     messages = []
     # `not >=` rather than `<`: a bound that is NaN then never holds.
     if low is not None and not value >= low:
-        messages.append(
-            f"{name}: {_shown(value)} is below min_value {_shown(low)} by {_difference(low - value, low)}"
-        )
+        messages.append(f"{name}: {_shown(value)} is below min_value {_shown(low)} by {_difference(low - value, low)}")
     if high is not None and not value <= high:
         messages.append(
             f"{name}: {_shown(value)} is above max_value {_shown(high)} by {_difference(value - high, high)}"

@@ -25,9 +25,9 @@ from oellm_bench.errors import ConfigError, Problem, SchedulerUnavailable, Submi
 from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest, index_ranges
 from oellm_bench.schedulers.embedded import control, faults, store, views
 from oellm_bench.schedulers.embedded.cluster import Cluster
-from oellm_bench.schedulers.embedded.controller import ensure_running
 from oellm_bench.schedulers.embedded.layout import Layout
 from oellm_bench.schedulers.embedded.records import poke
+from oellm_bench.schedulers.embedded.starting import ensure_running
 from oellm_bench.schedulers.embedded.submission import Asked, accept
 
 _NO_CONTACT = "Unable to contact slurm controller (connect failure)"

@@ -61,7 +61,9 @@ class Lease:
             self._write()
 
     def release(self) -> None:
-        """Give the lease back, if it is still this process's."""
+        """Give the lease back, if it is still this process's; with the session archived it is gone already."""
+        if not self._path.exists():
+            return
         with file_lock(self._path.with_suffix(".lock")):
             holder = self.holder()
             if holder is not None and holder.fencing == self._fencing:

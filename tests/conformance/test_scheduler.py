@@ -38,16 +38,12 @@ def test_signal_that_killed_the_script_is_reported(bench):
 
 def test_arguments_reach_the_script_unchanged(bench):
     arguments = ("two words", "it's", '"$HOME"', "*", "")
-    bench.wait_ended(
-        bench.submit('printf "%s\\n" "$@"', arguments=arguments, options={"output": "arguments.txt"})
-    )
+    bench.wait_ended(bench.submit('printf "%s\\n" "$@"', arguments=arguments, options={"output": "arguments.txt"}))
     assert (bench.folder / "arguments.txt").read_text() == "".join(f"{word}\n" for word in arguments)
 
 
 def test_environment_of_the_request_reaches_the_script(bench):
-    bench.wait_ended(
-        bench.submit('echo "$FLAVOUR"', environment={"FLAVOUR": "it's x"}, options={"output": "env.txt"})
-    )
+    bench.wait_ended(bench.submit('echo "$FLAVOUR"', environment={"FLAVOUR": "it's x"}, options={"output": "env.txt"}))
     assert (bench.folder / "env.txt").read_text() == "it's x\n"
 
 
@@ -62,9 +58,7 @@ def test_directives_of_the_script_are_followed(bench):
 
 def test_options_of_the_request_win_over_directives(bench):
     bench.wait_ended(
-        bench.submit(
-            "echo here", directives="#SBATCH --output=directive.txt", options={"output": "option.txt"}
-        )
+        bench.submit("echo here", directives="#SBATCH --output=directive.txt", options={"output": "option.txt"})
     )
     assert (bench.folder / "option.txt").read_text() == "here\n"
     assert not (bench.folder / "directive.txt").exists()
@@ -92,9 +86,7 @@ def test_job_knows_who_it_is(bench):
 
 
 def test_array_has_a_row_for_each_task(bench):
-    job_id = bench.submit(
-        "exit $SLURM_ARRAY_TASK_ID", name="array", tasks=(0, 1, 5), options={"output": "/dev/null"}
-    )
+    job_id = bench.submit("exit $SLURM_ARRAY_TASK_ID", name="array", tasks=(0, 1, 5), options={"output": "/dev/null"})
     rows = bench.wait(lambda: len(rows := bench.rows()) == 3 and all_ended(rows) and rows)
     assert {str(task): row.exit_code for task, row in rows.items()} == {
         f"{job_id}_0": 0,

@@ -72,8 +72,13 @@ class VirtualCluster:
         path = self.folder / name
         return self.wait(lambda: path.exists() and text in (content := path.read_text()) and content)
 
+    def is_alive(self, pid: int) -> bool:
+        """Tell whether a process works; a zombie that init has not collected yet does not."""
+        stat = _read(pid, "stat")
+        return bool(stat) and stat[stat.rindex(b")") + 2 :][:1] != b"Z"
+
     def wait_gone(self, *pids: int) -> None:
-        self.wait(lambda: not any(is_alive(pid) for pid in pids))
+        self.wait(lambda: not any(self.is_alive(pid) for pid in pids))
 
     def log(self) -> str:
         path = self.queue / "controller.log"
@@ -100,12 +105,6 @@ class VirtualCluster:
             for pid in pids
             if pid != os.getpid() and (wanted in _read(pid, "cmdline") or wanted in _read(pid, "environ"))
         ]
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process works; a zombie that init has not collected yet does not."""
-    stat = _read(pid, "stat")
-    return bool(stat) and stat[stat.rindex(b")") + 2 :][:1] != b"Z"
 
 
 def _read(pid: int, part: str) -> bytes:

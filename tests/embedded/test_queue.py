@@ -6,6 +6,7 @@ import pytest
 
 from oellm_bench.core.job import JobId, JobState
 from oellm_bench.errors import SchedulerError, SchedulerUnavailable, SubmissionRejected
+from oellm_bench.schedulers.base import SubmitRequest
 
 HOLD_UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done"
 RERUN = 'echo "run ${SLURM_RESTART_COUNT-first}"; [ -n "$SLURM_RESTART_COUNT" ] && exit 0; sleep 300'
@@ -176,17 +177,10 @@ def test_job_that_cannot_be_launched_fails_as_in_slurm(cluster, body, options):
 
 def test_script_with_an_unknown_interpreter_says_so(cluster):
     script = cluster.folder / "job.sbatch"
-    cluster.submit("true")
     script.write_text("#!/no/such/shell\n")
-    job_id = cluster.client.submit(cluster_request(script, output="out.txt"))
+    job_id = cluster.client.submit(SubmitRequest(name="job", script=script, options={"output": "out.txt"}))
     assert cluster.wait_ended(job_id).exit_code == 2
     assert "bad interpreter(/no/such/shell)" in cluster.wait_text("out.txt")
-
-
-def cluster_request(script, **options):
-    from oellm_bench.schedulers.base import SubmitRequest
-
-    return SubmitRequest(name="job", script=script, options=options)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ class Job:
     def result(self) -> EntryResult:
         return EntryResult.from_document(json.loads(self.folder.results.read_text()))
 
+    def exec_time_s(self) -> float:
+        elapsed_s = self.result().exec_time_s
+        assert elapsed_s is not None
+        return elapsed_s
+
     def wait_for_output(self, text: str, number: int = 1) -> None:
         path = self.attempt(number).stdout
         wait_for(lambda: path.exists() and text in path.read_text(), f"'{text}' in stdout.log")

@@ -26,9 +26,7 @@ def cancel(connection: sqlite3.Connection, job_ids: Collection[JobId], now: floa
                 _cancel(connection, job, now)
 
 
-def requeue(
-    connection: sqlite3.Connection, job_id: JobId, *, eligible_at: float, forgotten_at: float
-) -> None:
+def requeue(connection: sqlite3.Connection, job_id: JobId, *, eligible_at: float, forgotten_at: float) -> None:
     """Have jobs run again under their ids; call in a transaction.
 
     eligible_at, forgotten_at: epoch seconds; a job that ended before `forgotten_at` is no longer known.
@@ -53,8 +51,10 @@ def release(connection: sqlite3.Connection, job_id: JobId) -> None:
 
 
 def _cancel(connection: sqlite3.Connection, job: Job, now: float) -> None:
-    update_job(connection, job.raw_id, cancelled_by=str(os.getuid()))
+    user = str(os.getuid())
     if job.state == JobState.PENDING.value:
-        finish(connection, job, _CANCELLED, now)
-    elif not job.stop:
+        finish(connection, job._replace(cancelled_by=user), _CANCELLED, now)
+        return
+    update_job(connection, job.raw_id, cancelled_by=user)
+    if not job.stop:
         update_job(connection, job.raw_id, stop=Stop.CANCEL.value)

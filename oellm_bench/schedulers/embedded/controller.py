@@ -13,15 +13,13 @@ import os
 import select
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from oellm_bench.schedulers.embedded import faults, program
+from oellm_bench.schedulers.embedded import faults
 from oellm_bench.schedulers.embedded.cluster import Cluster
 from oellm_bench.schedulers.embedded.layout import Layout
-from oellm_bench.schedulers.embedded.records import poke
 from oellm_bench.schedulers.embedded.steps import Steps
 from oellm_bench.schedulers.embedded.stops import LAUNCH_FAILURE, Stop, ending
 from oellm_bench.schedulers.embedded.store import (
@@ -36,28 +34,9 @@ from oellm_bench.schedulers.embedded.store import (
 from oellm_bench.schedulers.embedded.waiting_line import WaitingLine, finish, put_back
 
 _LOCK_WAIT_S = 2.0
-_LINGER_S = 0.15  # so that a script which submits job after job does not start a controller for each
+_LINGER_S = 0.1  # so that a script which submits job after job does not start a controller for each
 _LOOK_S = 5.0  # at the latest: everything that matters wakes it, but a lost wake-up must not lose a job
 _ADOPTED_LOOK_S = 0.3  # supervisors that are no children of this controller cannot wake it when killed
-_START_TIMEOUT_S = 30.0
-
-
-def ensure_running(layout: Layout, environment: Mapping[str, str]) -> None:
-    """Wake the controller, or start one, which then has `environment` for the secrets of jobs."""
-    if poke(layout.wake):
-        return
-    with layout.log.open("ab") as log:
-        # Returns as soon as the program has detached itself.
-        subprocess.run(
-            program.argv("controller", str(layout.folder)),
-            env=dict(environment),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            timeout=_START_TIMEOUT_S,
-            check=True,
-        )
 
 
 def main(folder: Path) -> int:
@@ -92,12 +71,14 @@ class _Controller:
         """Work until nothing is left to do or the folder is deleted."""
         self._steps.sweep(self._running())
         while self._layout.database.exists():
-            self._work(time.time())
+            if self._work(time.time()):
+                continue  # what has just started may be what a fault waits for
             if self._may_leave(time.monotonic()):
                 return
             self._sleep(time.time())
 
-    def _work(self, now: float) -> None:
+    def _work(self, now: float) -> bool:
+        """Do all that is due; tells whether jobs were started."""
         self._steps.reap()
         self._reload()
         with transaction(self._connection):
@@ -111,6 +92,7 @@ class _Controller:
             started = self._line.start_what_fits(down, now)
         for raw_id in started:
             self._steps.start(select_jobs(self._connection, "raw_id = ?", raw_id)[0])
+        return bool(started)
 
     def _reload(self) -> None:
         """Take over a configuration that a client changed."""
@@ -137,9 +119,7 @@ class _Controller:
             finish(self._connection, job, LAUNCH_FAILURE, ended_at)
             return
         stop = Stop(record["stop"]) if record["stop"] else None
-        if (
-            stop is None and job.stop == Stop.REQUEUE.value
-        ):  # it ended while it was being told: asked is asked
+        if stop is None and job.stop == Stop.REQUEUE.value:  # it ended while it was being told: asked is asked
             stop = Stop.REQUEUE
         end = ending(
             int(str(record["returncode"])),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from oellm_bench.schedulers.embedded.identity import MARK
 from oellm_bench.schedulers.embedded.placement import Allocation, Shape
 from oellm_bench.schedulers.embedded.spec import JobSpec
 from oellm_bench.schedulers.embedded.store import Job
@@ -31,14 +32,12 @@ class ArrayShape:
 
 def keepable(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """Return what of a submitter's environment may be written down, and the names of its secrets."""
-    inherited = {name: value for name, value in environment.items() if not _OF_A_JOB.fullmatch(name)}
+    inherited = {name: value for name, value in environment.items() if name != MARK and not _OF_A_JOB.fullmatch(name)}
     secret_names = sorted(name for name in inherited if is_secret_name(name))
     return {name: value for name, value in inherited.items() if name not in secret_names}, secret_names
 
 
-def with_secrets(
-    kept: Mapping[str, str], secret_names: Sequence[str], source: Mapping[str, str]
-) -> dict[str, str]:
+def with_secrets(kept: Mapping[str, str], secret_names: Sequence[str], source: Mapping[str, str]) -> dict[str, str]:
     """Return a kept environment with its secrets, as far as `source` has them."""
     return {**kept, **{name: source[name] for name in secret_names if name in source}}
 

@@ -35,9 +35,7 @@ def main(arguments: list[str]) -> int:
     """Run the command line."""
     try:
         if len(arguments) < 2 or not all("=" in argument for argument in arguments[2:]):
-            raise UsageError(
-                "usage: python -m oellm_bench.schedulers.embedded.fault FOLDER KIND [key=value ...]"
-            )
+            raise UsageError("usage: python -m oellm_bench.schedulers.embedded.fault FOLDER KIND [key=value ...]")
         pairs = dict(argument.split("=", 1) for argument in arguments[2:])
         inject(Path(arguments[0]), arguments[1], **pairs)
     except BenchError as err:

@@ -27,9 +27,7 @@ def expand(pattern: str, values: Mapping[str, str]) -> str:
     return _PATTERN.sub(replacement, pattern)
 
 
-def pattern_values(
-    *, raw_id: int, job: int, task: int | None, name: str, node: str, user: str
-) -> dict[str, str]:
+def pattern_values(*, raw_id: int, job: int, task: int | None, name: str, node: str, user: str) -> dict[str, str]:
     """Return the letters' values for a batch script."""
     return {
         "A": str(job),

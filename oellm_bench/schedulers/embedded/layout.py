@@ -8,7 +8,7 @@ from pathlib import Path
 class Layout:
     """Paths below the scheduler's folder.
 
-    queue.db             every submission and job, SQLite in WAL mode: the truth
+    queue.db             every submission and job, SQLite in WAL mode: the truth; queue.lock: held to create it
     controller.lock      held by the one controller; controller.log: what it and the supervisors say
     wake                 a fifo: one byte written makes the controller look; no reader means no controller
     scripts/<job>/       the script as it was at submission

@@ -35,9 +35,7 @@ class Steps:
     looked at from time to time.
     """
 
-    def __init__(
-        self, layout: Layout, connection: sqlite3.Connection, shape: Shape, kill_wait_s: float
-    ) -> None:
+    def __init__(self, layout: Layout, connection: sqlite3.Connection, shape: Shape, kill_wait_s: float) -> None:
         self._layout = layout
         self._connection = connection
         self.use(shape, kill_wait_s)
@@ -85,9 +83,7 @@ class Steps:
         step = self._layout.step(job.raw_id, job.restarts)
         claim = read_record(step.claim)
         alive = self._is_starting(job) if claim is None else is_alive(claim)
-        record = read_record(
-            step.exit
-        )  # after the look at the claim: a supervisor that is gone has written it
+        record = read_record(step.exit)  # after the look at the claim: a supervisor that is gone has written it
         if record is not None or alive:
             return record
         if claim is None and self._attempts.get((job.raw_id, job.restarts), 0) < _ATTEMPTS:

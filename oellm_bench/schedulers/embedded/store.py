@@ -7,6 +7,7 @@ failure the last moments may be missing, never half there. The folder must be on
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -93,11 +94,9 @@ def connect(database: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            _create(connection)
+            _create(connection, database)
         elif version != _VERSION:
-            raise StateError(
-                f"{database} has version {version}, this program reads {_VERSION}; use an empty folder"
-            )
+            raise StateError(f"{database} has version {version}, this program reads {_VERSION}; use an empty folder")
     except sqlite3.DatabaseError as err:
         connection.close()
         raise StateError(f"{database} cannot be used as the embedded scheduler's queue ({err})") from err
@@ -183,10 +182,12 @@ def write_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    with transaction(connection):
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # another may have been faster
-            for statement in _TABLES.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+def _create(connection: sqlite3.Connection, database: Path) -> None:
+    with database.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the change to WAL does not wait for others, it fails
+        connection.execute("PRAGMA journal_mode = WAL")
+        with transaction(connection):
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # another may have been faster
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")

@@ -44,9 +44,7 @@ class Asked:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def accept(
-    connection: sqlite3.Connection, layout: Layout, cluster: Cluster, asked: Asked, now: float
-) -> JobId:
+def accept(connection: sqlite3.Connection, layout: Layout, cluster: Cluster, asked: Asked, now: float) -> JobId:
     """Put a submission into the queue; call in a transaction.
 
     Raises SubmissionRejected with sbatch's words, SchedulerUnavailable when the user has too many jobs.
@@ -133,9 +131,7 @@ def _raw_ids(job: int, count: int) -> list[int]:
     return [*range(job + 1, job + count), job]
 
 
-def _insert(
-    connection: sqlite3.Connection, spec: JobSpec, job: int, raw_id: int, task: int | None, now: float
-) -> None:
+def _insert(connection: sqlite3.Connection, spec: JobSpec, job: int, raw_id: int, task: int | None, now: float) -> None:
     store.insert_job(
         connection,
         raw_id=raw_id,

@@ -92,9 +92,7 @@ class _Step:
         if limit_s is not None:
             self._deadlines["limit"] = now + limit_s
             if self._order["limit_signal"]:
-                self._deadlines["limit_signal"] = now + max(
-                    0, limit_s - self._order["limit_signal"]["seconds"]
-                )
+                self._deadlines["limit_signal"] = now + max(0, limit_s - self._order["limit_signal"]["seconds"])
 
     def _is_over(self) -> bool:
         """Tell whether the script has ended, or, when the job is being ended, everything has."""

@@ -62,8 +62,7 @@ class WaitingLine:
     def next_event(self, now: float) -> float:
         """Return when (epoch seconds) the passing of time alone can let a job start; infinity for never."""
         begin = self._connection.execute(
-            "SELECT min(eligible_at) FROM job"
-            " WHERE ended_at IS NULL AND state = 'PENDING' AND eligible_at > ?",
+            "SELECT min(eligible_at) FROM job WHERE ended_at IS NULL AND state = 'PENDING' AND eligible_at > ?",
             (now,),
         ).fetchone()[0]
         delayed = self._connection.execute(
@@ -131,9 +130,7 @@ class WaitingLine:
     def _holdings(self, running: Iterable[Job]) -> Iterator[Holding]:
         for job in running:
             ends_at = math.inf if job.time_limit_s is None else (job.started_at or 0) + job.time_limit_s
-            yield Holding(
-                demand=self.spec(job.id).demand, allocation=json.loads(job.allocation), ends_at=ends_at
-            )
+            yield Holding(demand=self.spec(job.id).demand, allocation=json.loads(job.allocation), ends_at=ends_at)
 
     def _start(self, raw_id: int, allocation: Allocation, now: float) -> None:
         update_job(
@@ -159,6 +156,7 @@ def finish(connection: sqlite3.Connection, job: Job, end: Ending, ended_at: floa
         exit_code=end.exit_code,
         signal=end.signal,
         ended_at=ended_at,
+        cancelled_by=job.cancelled_by if end.state is JobState.CANCELLED else "",
     )
 
 
