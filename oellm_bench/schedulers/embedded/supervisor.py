@@ -80,9 +80,10 @@ class _Step:
             print(f"{self._files.folder.name}: {err}", file=sys.stderr)  # noqa: T201 - the controller's log
             return {**self._record(stop=None, returncode=0), "launch_error": str(err)}
         self._set_deadlines(time.monotonic())
-        while not self._is_over():
-            self._wait()
+        self._wait()
+        while not self._is_over():  # looked at first: a script that has ended needs no stop any more
             self._act(time.monotonic())
+            self._wait()
         _kill_all()
         return self._record(stop=self._stop, returncode=self._returncode or 0)
 

@@ -1,0 +1,428 @@
+"""How files, groups and overrides become one configuration, and how wrong ones are reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oellm_bench.errors import ConfigError
+
+
+def test_users_file_builds_on_the_packaged_root(campaign):
+    campaign.write("""
+        defaults: [bench, _self_]
+        project: {name: mine}
+    """)
+    project = campaign.project()
+    assert project.project.name == "mine"
+    assert project.slurm.client.class_name == "SlurmClient"
+
+
+def test_packaged_root_is_found_beside_an_empty_user_folder(campaign):
+    assert campaign.project(config="bench").project.name == "bench"
+
+
+def test_users_option_of_a_packaged_group_comes_first(campaign):
+    campaign.root().write("client: {class_name: FakeSlurmClient}", "slurm/local")
+    assert campaign.project().slurm.client.class_name == "FakeSlurmClient"
+
+
+@pytest.mark.parametrize(
+    ("root", "overrides"),
+    [
+        pytest.param("defaults: [bench, {override /slurm: juwels}, _self_]", [], id="in the root file"),
+        pytest.param("defaults: [bench, _self_]", ["slurm=juwels"], id="on the command line"),
+    ],
+)
+def test_users_own_group_option_can_be_chosen(campaign, root, overrides):
+    campaign.write(root)
+    campaign.write("client: {class_name: SlurmClient}\nsbatch: {partition: booster}", "slurm/juwels")
+    assert campaign.project(*overrides).slurm.sbatch == {"partition": "booster"}
+
+
+def test_root_file_wins_over_its_groups_and_overrides_win_over_both(campaign):
+    campaign.root("project: {name: my, base_output_dir: from-file}\nslurm: {sbatch: {partition: a, qos: b}}")
+    project = campaign.project("slurm.sbatch.qos=c")
+    assert project.project.base_output_dir == "from-file"
+    assert project.slurm.sbatch == {"partition": "a", "qos": "c"}
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_override_sets_a_key_that_no_file_mentions(campaign, sign):
+    assert campaign.root().project(f"{sign}project.timeout_s=60").project.timeout_s == 60
+
+
+def test_override_takes_a_value_out(campaign):
+    campaign.root("slurm: {sbatch: {partition: a, qos: b}}")
+    assert campaign.project("~slurm.sbatch.qos").slurm.sbatch == {"partition": "a"}
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("slurm.sbatch.comment='a, b'", "a, b"),
+        ("slurm.sbatch.comment='[a]'", "[a]"),
+        ("slurm.sbatch.comment='1e3'", "1e3"),
+        ("slurm.sbatch.comment=1e3", 1000.0),
+        ("slurm.sbatch.comment=null", None),
+        ("slurm.sbatch.comment=true", True),
+        ("slurm.sbatch.time=12:00:00", "12:00:00"),
+    ],
+)
+def test_override_values_keep_their_type(campaign, override, value):
+    (found,) = campaign.root().project(override).slurm.sbatch.values()
+    assert (type(found), found) == (type(value), value)
+
+
+def test_backend_of_the_users_root_inherits_nothing_from_the_packaged_one(campaign, tmp_path):
+    script = tmp_path / "script.py"
+    script.touch()
+    campaign.root(f"backend: {{class_name: ScriptBackend, script: {script}}}")
+    assert campaign.entry().argv[1] == str(script)
+
+
+def test_backend_chosen_by_overrides_inherits_nothing_either(campaign, tmp_path):
+    script = tmp_path / "script.py"
+    script.touch()
+    campaign.write("defaults: [bench, _self_]")
+    assert campaign.entry("backend.class_name=ScriptBackend", f"backend.script={script}").argv[1] == str(script)
+
+
+def test_same_backend_keeps_what_its_group_set(campaign):
+    campaign.write("class_name: CommandBackend\ncommand: [echo]\nargs: {n: 1}", "backend/mine")
+    campaign.write("""
+        defaults: [bench, {override /backend: mine}, _self_]
+        backend: {class_name: CommandBackend, environment: {A: b}}
+    """)
+    assert campaign.entry().argv == ("echo", "--n", "1")
+
+
+def test_restart_policies_may_stand_at_the_root(campaign):
+    campaign.root("""
+        restart_policies:
+          - mode: oom
+            implementation: {class_name: AlwaysRestartPolicy, max_retries: 7}
+    """)
+    (policy,) = campaign.project().restart.restart_policies
+    assert (policy.mode, policy.implementation.max_retries) == ("oom", 7)
+
+
+def test_a_fault_in_root_restart_policies_is_shown_where_it_stands(campaign):
+    campaign.root("""
+        restart_policies:
+          - mode: oom
+            implementation: {class_name: AlwaysRestartPolicy, retries: 7}
+    """)
+    problem = campaign.problem()
+    assert problem.startswith(f"{campaign.folder / 'my.yaml'}:6: ")
+    assert "'retries'" in problem
+    assert "7" in problem
+    assert "max_retries" in problem
+
+
+def test_an_unknown_mode_in_root_restart_policies_is_shown_where_it_stands(campaign):
+    campaign.root("""
+        restart_policies:
+          - mode: ooom
+            implementation: {class_name: NoRestartPolicy}
+    """)
+    problem = campaign.problem()
+    assert problem.startswith(f"{campaign.folder / 'my.yaml'}:5: ")
+    assert "'ooom'" in problem
+
+
+def test_every_problem_is_reported_with_file_line_key_value_and_the_nearest_name(campaign):
+    campaign.write("""
+        defaults: [bench, _self_]
+        project:
+          name: my
+          timeout: 60
+        slurm:
+          aray: true
+          sbatch: {partion: gpu}
+        backend:
+          class_name: CommandBackend
+          command: [echo]
+          enviroment: {A: b}
+        restart:
+          max_restarts: 3.5
+        monitoring:
+          interval_s: often
+    """)
+    file = campaign.folder / "my.yaml"
+    found = "\n".join(campaign.problems())
+    assert f"{file}:4: project.timeout: unknown key 'timeout' (value 60); did you mean 'timeout_s'?" in found
+    assert f"{file}:6: slurm.aray: unknown key 'aray' (value True); did you mean 'array'?" in found
+    assert f"{file}:11: backend.enviroment: unknown key 'enviroment'" in found
+    assert f"{file}:13: restart.max_restarts: 3.5 is not int" in found
+    assert f"{file}:15: monitoring.interval_s: 'often' is not number" in found
+
+
+def test_typed_sections_are_checked_further_only_when_they_can_be_read(campaign):
+    campaign.root("slurm:\n  sbatch: {partion: gpu}")
+    problem = campaign.problem()
+    assert f"{campaign.folder / 'my.yaml'}:5: slurm.sbatch.partion" in problem
+    assert "did you mean 'partition'?" in problem
+
+
+def test_a_fault_of_an_override_names_the_override(campaign):
+    problem = campaign.root().problem("project.timout_s=60")
+    assert "-o project.timout_s=60" in problem
+    assert "did you mean 'timeout_s'?" in problem
+
+
+def test_an_unknown_section_is_an_error_with_the_nearest_one(campaign):
+    problem = campaign.root("slrum: {array: true}").problem()
+    assert f"{campaign.folder / 'my.yaml'}:4: slrum: unknown key 'slrum'" in problem
+    assert "did you mean 'slurm'?" in problem
+
+
+def test_every_missing_variable_is_named_with_file_key_and_variable(campaign, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_DIR", raising=False)
+    monkeypatch.delenv("NO_SUCH_QOS", raising=False)
+    campaign.root("""
+        project:
+          name: my
+          base_output_dir: "${oc.env:NO_SUCH_DIR}/out"
+        slurm: {sbatch: {qos: "${oc.env:NO_SUCH_QOS}"}}
+    """)
+    file = campaign.folder / "my.yaml"
+    first, second = campaign.problems()
+    assert f"{file}:5: project.base_output_dir: environment variable NO_SUCH_DIR is not set" in first
+    assert "export NO_SUCH_DIR" in first
+    assert f"{file}:6: slurm.sbatch.qos: environment variable NO_SUCH_QOS is not set" in second
+
+
+def test_both_missing_variables_of_one_value_are_named(campaign):
+    campaign.root('slurm: {sbatch: {comment: "${oc.env:NO_SUCH_A} ${oc.env:NO_SUCH_B}"}}')
+    found = "\n".join(campaign.problems())
+    assert "NO_SUCH_A is not set" in found
+    assert "NO_SUCH_B is not set" in found
+
+
+def test_a_missing_variable_with_a_default_is_none(campaign):
+    campaign.root('slurm: {sbatch: {qos: "${oc.env:NO_SUCH_QOS,normal}"}}')
+    assert campaign.project().slurm.sbatch["qos"] == "normal"
+
+
+@pytest.mark.parametrize("text", ["${SCRATCH}/out", "${HOME}"])
+def test_shell_spelling_of_a_variable_gets_a_hint(campaign, text):
+    problem = campaign.root(f'project:\n  name: my\n  base_output_dir: "{text}"').problem()
+    assert f"{campaign.folder / 'my.yaml'}:5: project.base_output_dir" in problem
+    assert "${oc.env:" in problem
+
+
+@pytest.mark.parametrize("name", ["my", "slurm/mine"])
+def test_a_duplicate_key_is_an_error_with_file_and_line(campaign, name):
+    campaign.write("defaults: [bench, {override /slurm: mine}, _self_]")
+    campaign.write("client: {class_name: SlurmClient}", "slurm/mine")
+    path = campaign.folder / f"{name}.yaml"
+    path.write_text(path.read_text() + "sbatch: {}\nsbatch: {}\n")
+    problem = campaign.problem()
+    assert f"{path}:3" in problem
+    assert "sbatch" in problem
+
+
+@pytest.mark.parametrize("text", ["project: {name: my", "project:\n\tname: my", "- a\n- b", "just text"])
+def test_a_file_that_is_no_yaml_mapping_is_an_error_that_names_it(campaign, text):
+    campaign.write(text)
+    assert "my" in campaign.problem()
+
+
+def test_time_of_day_without_quotes_is_refused_because_yaml_makes_a_number_of_it(campaign):
+    campaign.root("slurm:\n  sbatch: {time: 12:00:00}")
+    problem = campaign.problem()
+    assert f"{campaign.folder / 'my.yaml'}:5: slurm.sbatch.time" in problem
+    assert "12:00:00" in problem
+    assert "quote" in problem
+
+
+def test_quoted_time_of_day_is_text(campaign):
+    campaign.root("slurm: {sbatch: {time: '12:00:00'}}")
+    assert campaign.entry().resources.walltime_s == 12 * 3600
+
+
+@pytest.mark.parametrize(
+    ("defaults", "overrides", "where"),
+    [
+        pytest.param("[bench, {override /slurm: lokal}, _self_]", [], "my.yaml:1", id="in the root file"),
+        pytest.param("[bench, _self_]", ["slurm=lokal"], "-o slurm=lokal", id="on the command line"),
+    ],
+)
+def test_a_misspelt_option_of_a_group_gets_the_nearest_one(campaign, defaults, overrides, where):
+    problem = campaign.write(f"defaults: {defaults}").problem(*overrides)
+    assert where in problem
+    assert "'lokal'" in problem
+    assert "did you mean 'local'?" in problem
+
+
+def test_a_misspelt_group_gets_the_nearest_one(campaign):
+    problem = campaign.root().problem("slrum=fake")
+    assert "-o slrum=fake" in problem
+    assert "did you mean 'slurm'?" in problem
+
+
+def test_a_misspelt_root_file_gets_the_nearest_one(campaign):
+    problem = campaign.root().problem(config="mi")
+    assert "'mi.yaml'" in problem
+    assert "did you mean 'my'?" in problem
+
+
+def test_a_missing_config_dir_is_named(campaign, tmp_path):
+    campaign.folder = tmp_path / "nowhere"
+    problem = campaign.problem(config="bench")
+    assert str(campaign.folder) in problem
+    assert "-C" in problem
+
+
+def test_malformed_overrides_are_reported_together(campaign):
+    problems = campaign.root().problems("nonsense", "project.name=[a", "=3")
+    assert len(problems) == 3
+    assert all("-o " in problem and "KEY=VALUE" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        pytest.param("{command: [echo]}", "class_name", id="missing"),
+        pytest.param("{class_name: ComandBackend, command: [echo]}", "did you mean 'CommandBackend'?", id="unknown"),
+        pytest.param("echo", "CommandBackend", id="no mapping"),
+        pytest.param("{class_name: CommandBackend}", "command", id="a required field is missing"),
+    ],
+)
+def test_a_plugin_must_be_named_and_complete(campaign, backend, expected):
+    campaign.write("name: none", "backend/empty").write(f"""
+        defaults:
+          - project: default
+          - slurm: local
+          - container: none
+          - _self_
+        monitoring: {{}}
+        restart: {{}}
+        ray: {{}}
+        backend: {backend}
+    """)
+    problem = campaign.problem()
+    assert "my.yaml:9: backend" in problem
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("restart.max_restarts", "3.5"),
+        ("ray.num_cpus", "'4'"),
+        ("slurm.array", "yes_please"),
+        ("project.timeout_s", "soon"),
+        ("project.name", "3"),
+        ("slurm.setup", "module load"),
+        ("slurm.max_parallel", "2.0"),
+    ],
+)
+def test_types_are_strict(campaign, key, value):
+    problem = campaign.root().problem(f"{key}={value}")
+    assert key in problem
+    assert "is not" in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("project.timeout_s", ".inf"),
+        ("project.timeout_s", ".nan"),
+        ("project.timeout_s", "0"),
+        ("project.timeout_s", "-5"),
+        ("slurm.cleanup_s", "-1"),
+        ("slurm.max_parallel", "0"),
+        ("restart.max_restarts", "-1"),
+        ("monitoring.interval_s", "-1"),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused(campaign, key, value):
+    section, field = key.split(".")
+    given = {"project": "name: my\n  "}.get(section, "")
+    problem = campaign.root(f"{section}:\n  {given}{field}: {value}").problem()
+    assert "my.yaml:" in problem
+    assert key in problem
+
+
+def test_unset_mandatory_value_is_reported(campaign):
+    assert "project.name" in campaign.root('project: {name: "???"}').problem()
+
+
+def test_hydra_is_left_as_it_was_found(campaign):
+    from hydra.core.global_hydra import GlobalHydra
+
+    campaign.root().plan()
+    with pytest.raises(ConfigError):
+        campaign.plan("slurm=lokal")
+    assert not GlobalHydra.instance().is_initialized()
+
+
+PLUGIN = '''
+from collections.abc import Sequence
+from dataclasses import dataclass
+from compoconf import register
+from oellm_bench.backends.base import Backend
+from oellm_bench.core.launch import LaunchCommand
+from oellm_bench.core.option import option
+from oellm_bench.core.plugin import PluginConfig
+from oellm_bench.errors import Problem
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(PluginConfig):
+    model: str = option("which model")
+
+@register
+class TrainingBackend(Backend):
+    config: TrainingConfig
+    def __init__(self, config): self.config = config
+    def validate(self) -> Sequence[Problem]:
+        bad = self.config.model == "bad"
+        return [Problem(what="no such model 'bad'", where="model", fix="say good")] if bad else []
+    def build_launch_command(self) -> LaunchCommand:
+        return LaunchCommand(argv=("train", self.config.model, "{lr}"))
+'''
+
+
+@pytest.fixture
+def foreign_package(tmp_path: Path) -> Path:
+    """Return a folder that pip could have installed a package of somebody else's into."""
+    site = tmp_path / "it's site"
+    (site / "their_tool").mkdir(parents=True)
+    (site / "their_tool" / "__init__.py").write_text(PLUGIN)
+    metadata = site / "their_tool-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-tool\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[oellm_bench.backends]\ntraining = their_tool\n")
+    return site
+
+
+def test_a_backend_of_another_package_is_found_by_entry_point(cli, campaign, foreign_package):
+    campaign.root("backend: {class_name: TrainingBackend, model: good}", sweep="axes: {lr: [0.5]}")
+    ran = cli("plan", "my", "-C", campaign.folder, "--json", env={"PYTHONPATH": str(foreign_package)})
+    assert ran.rc == 0, ran.stderr
+    assert ran.json["entries"][0]["argv"] == ["train", "good", "0.5"]
+
+
+def test_validate_of_another_packages_backend_is_called_by_plan(cli, campaign, foreign_package):
+    campaign.root("backend:\n  class_name: TrainingBackend\n  model: bad")
+    ran = cli("plan", "my", "-C", campaign.folder, env={"PYTHONPATH": str(foreign_package)})
+    assert ran.rc == 2
+    assert f"{campaign.folder / 'my.yaml'}:5: backend.model: no such model 'bad'; say good" in ran.stderr
+
+
+def test_fields_of_another_packages_backend_are_among_the_options(cli, foreign_package):
+    ran = cli("options", "TrainingBackend", env={"PYTHONPATH": str(foreign_package)})
+    assert "backend[TrainingBackend].model" in ran.stdout
+
+
+def test_a_plugin_that_cannot_be_imported_is_reported_and_left_out(cli, campaign, foreign_package):
+    (foreign_package / "their_tool" / "__init__.py").write_text("import no_such_module")
+    ran = cli("plan", "my", "-C", campaign.root().folder, env={"PYTHONPATH": str(foreign_package)})
+    assert ran.rc == 0, ran.stderr
+    assert "their_tool" in ran.stderr
+    assert "no_such_module" in ran.stderr
+
+

@@ -1,0 +1,102 @@
+"""Whole campaigns on the embedded scheduler, driven by the command line as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+
+@dataclass
+class Campaign:
+    """A user's folder with one root file, `c.yaml`, and the commands over it."""
+
+    folder: Path
+
+    def write(self, **sections) -> None:
+        document = {"defaults": ["bench", "_self_"], "project": {"name": "c", "base_output_dir": str(self.out)}}
+        document["monitoring"] = {"interval_s": 0.1}
+        for key, value in sections.items():
+            document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
+        (self.folder / "c.yaml").write_text(yaml.safe_dump(document))
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def session_dir(self) -> Path:
+        (found,) = (path.parent for path in self.out.glob("*/session.json"))
+        return found
+
+    def argv(self, verb: str, *rest: str) -> list[str]:
+        configured = verb in ("plan", "submit", "monitor", "run")
+        where = ["c", "-C", str(self.folder)] if configured else []
+        fake = ["--fake"] if verb in ("submit", "monitor", "run") else []
+        return [sys.executable, "-m", "oellm_bench", verb, *where, *fake, *rest]
+
+    def run(self, verb: str, *rest: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.argv(verb, *rest), capture_output=True, text=True, timeout=timeout, cwd=self.folder)
+
+    def json(self, verb: str, *rest: str) -> dict:
+        done = self.run(verb, *rest, "--json")
+        assert done.returncode in (0, 1), done.stderr
+        return json.loads(done.stdout)
+
+    def start(self, verb: str, *rest: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(verb, *rest),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+        )
+
+    def journal(self) -> list[dict]:
+        return [json.loads(line) for line in (self.session_dir / "journal.jsonl").read_text().splitlines()]
+
+    def jobs_by_token(self) -> Counter[str]:
+        """Count the jobs the scheduler itself remembers, whatever the journal says."""
+        from oellm_bench.assemble import open_scheduler
+        from oellm_bench.session import read_session
+
+        session = read_session(self.session_dir)
+        snapshot = open_scheduler(session).snapshot("ob-", session.looked_up_since)
+        return Counter(f"{row.name}/{row.job_id.task}" for row in snapshot.jobs)
+
+    def processes(self) -> list[str]:
+        """Return the command lines of living processes that belong to this campaign."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                line = " ".join(process.cmdline())
+                if str(self.folder) in line and process.pid != os.getpid():
+                    found.append(line)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+
+@pytest.fixture
+def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Campaign]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state home"))
+    folder = tmp_path / "a user's folder"
+    folder.mkdir()
+    subject = Campaign(folder)
+    yield subject
+    for process in psutil.process_iter():  # what a failed test left behind
+        try:
+            if str(folder) in " ".join(process.cmdline()) and process.pid != os.getpid():
+                process.send_signal(signal.SIGKILL)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
