@@ -16,10 +16,10 @@ $(STAMP): pyproject.toml requirements.lock scripts/bootstrap.sh
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python examples/demo/run_demo.py
+	$(BIN)/oellm-bench run demo -C examples/demo --fake
 
 test: $(STAMP)
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

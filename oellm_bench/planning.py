@@ -173,7 +173,7 @@ def _numbers(drafts: Sequence[_Draft], previous: Mapping[str, int]) -> dict[str,
 
 def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedEntry:
     project = draft.point.project
-    walltime_s = round(project.project.timeout_s + project.slurm.cleanup_s)
+    walltime_s = round(project.project.timeout_s + project.slurm.cleanup_s + project.ray.overhead_s)
     filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
     return PlannedEntry(
         index=index,

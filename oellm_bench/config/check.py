@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
@@ -15,6 +18,20 @@ from oellm_bench.naming import check_name, check_template
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.shell import is_secret_name
 
+_ABOVE_ZERO = {
+    "project": ("timeout_s",),
+    "ray": ("object_store_bytes", "startup_timeout_s", "start_attempts"),
+    "monitoring": ("action_timeout_s", "action_attempts"),
+    "slurm": ("max_parallel",),
+}
+_FROM_ZERO = {
+    "project": ("confirm_gpu_hours",),
+    "slurm": ("cleanup_s",),
+    "restart": ("max_restarts",),
+    "ray": ("num_cpus", "num_gpus"),
+    "monitoring": ("interval_s", "missing_grace_s", "inactivity_s", "startup_s"),
+}
+
 
 def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
     """Validate what this point does not share with points before it; `checked` holds ids of checked parts."""
@@ -24,9 +41,10 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.backend, "backend", lambda: project.backend.instantiate(Backend).validate()),
         (project.container, "container", lambda: project.container.instantiate(Launcher).validate()),
         (project.slurm, "slurm.sbatch", lambda: sbatch.check(project.slurm.sbatch)),
-        (project.slurm, "", lambda: _text_problems(project)),
+        (project.slurm, "", lambda: _slurm_problems(project)),
         (project.restart, "", lambda: _restart_problems(project)),
         (project.monitoring, "", lambda: _monitoring_problems(project)),
+        (project.ray, "", lambda: _number_problems("ray", project.ray)),
     )
     for part, section, check in checks:
         if id(part) in checked:
@@ -40,11 +58,34 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
 
 
 def _project_problems(project: Project) -> list[Problem]:
-    return [*check_name(project.project.name, "project.name"), *check_template(project.sweep.name_template)]
+    return [
+        *check_name(project.project.name, "project.name"),
+        *check_template(project.sweep.name_template),
+        *_number_problems("project", project.project),
+    ]
 
 
-def _text_problems(project: Project) -> list[Problem]:
-    problems = []
+def _number_problems(section: str, part: Any) -> list[Problem]:
+    """Return the numbers of a section that are too small to work."""
+    bounds: tuple[tuple[Mapping[str, tuple[str, ...]], str, Any], ...] = (
+        (_ABOVE_ZERO, "above 0", lambda value: value > 0),
+        (_FROM_ZERO, "0 or more", lambda value: value >= 0),
+    )
+    return [
+        Problem(what=f"{getattr(part, field)} cannot work", where=f"{section}.{field}", fix=f"give a number {text}")
+        for fields, text, holds in bounds
+        for field in fields.get(section, ())
+        if getattr(part, field) is not None and not holds(getattr(part, field))
+    ]
+
+
+def _slurm_problems(project: Project) -> list[Problem]:
+    problems = _number_problems("slurm", project.slurm)
+    try:
+        to_argv(project.slurm.launcher_cmd)
+    except ValueError as err:
+        fix = "give words, and close every quote"
+        problems.append(Problem(what=str(err), where="slurm.launcher_cmd", fix=fix))
     for section, environment in (
         ("slurm.environment", project.slurm.environment),
         ("backend.environment", getattr(project.backend, "environment", {})),
@@ -59,7 +100,7 @@ def _text_problems(project: Project) -> list[Problem]:
 
 def _restart_problems(project: Project) -> list[Problem]:
     modes = [mode.value for mode in ErrorMode]
-    return [
+    return _number_problems("restart", project.restart) + [
         Problem(
             what=f"'{item.mode}' is no error mode",
             where=f"restart.restart_policies.{index}.mode",
@@ -71,4 +112,4 @@ def _restart_problems(project: Project) -> list[Problem]:
 
 
 def _monitoring_problems(project: Project) -> list[Problem]:
-    return signal_problems(project.monitoring)
+    return [*_number_problems("monitoring", project.monitoring), *signal_problems(project.monitoring)]

@@ -106,6 +106,9 @@ def _compose(
         for default in defaults
         if default.config_path and (path := _file(default.config_path, folders)) is not None
     ]
+    problems = [problem for source in sources for problem in source.problems()]
+    if problems:
+        raise ConfigError(problems)
     _drop_values_of_replaced_plugins(config, sources)
     return Variant(config=config, choices=choices, provenance=Provenance(sources, parsed.origins))
 

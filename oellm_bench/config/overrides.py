@@ -43,6 +43,9 @@ def parse_overrides(texts: Sequence[str], loader: ConfigLoader) -> Overrides:
             problems.append(_malformed(text, err))
             continue
         key = override.key_or_group
+        if not key:
+            problems.append(_malformed(text, ValueError("it names no key")))
+            continue
         origins[key.replace("/", ".")] = f"-o {text}"
         if override.is_sweep_override():
             try:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import yaml
+
+from oellm_bench.errors import Problem
+
+_SWEPT = re.compile(r"sweep\.(?:axes(?:\.\d+)?|base_values)\.(?P<key>.+)")
+# At the root as well as inside `restart`; the root's wins.
+_POLICIES = "restart_policies"
 
 
 @dataclass(frozen=True)
@@ -18,14 +25,37 @@ class Source:
     package: str
 
     @cached_property
-    def lines(self) -> Mapping[str, int]:
-        """Return the line (from 1) of every dotted key in the file, as keys of the whole configuration."""
+    def _root(self) -> yaml.Node | None:
         with self.path.open(encoding="utf-8") as stream:
-            root = yaml.compose(stream, Loader=yaml.CSafeLoader)
+            root: yaml.Node | None = yaml.compose(stream, Loader=yaml.CSafeLoader)
+        return root
+
+    @cached_property
+    def lines(self) -> Mapping[str, int]:
+        """Return the line (from 1) of every dotted key in the file, as keys of the whole configuration.
+
+        A key that a sweep sets is there under its own name too, where nothing else in the file sets it.
+        """
         found: dict[str, int] = {}
-        if root is not None:
-            _collect(root, self.package, found)
+        if self._root is not None:
+            _collect(self._root, self.package, found)
+        for name, line in [*found.items()]:
+            swept = _SWEPT.fullmatch(name)
+            if swept:
+                found.setdefault(swept["key"], line)
         return found
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what Hydra reads without a word, and not as it was meant."""
+        if self._root is None:
+            return
+        if not isinstance(self._root, yaml.MappingNode):
+            yield Problem(what="the file holds no mapping", where=str(self.path), fix="write KEY: VALUE lines")
+        for key, node in _scalars(self._root, self.package):
+            if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and ":" in node.value:
+                what = f"YAML reads {node.value} without quotes as a number to base 60"
+                where = f"{self.path}:{node.start_mark.line + 1}: {key}"
+                yield Problem(what=what, where=where, fix=f"quote it: '{node.value}'")
 
     def keys(self) -> Mapping[str, object]:
         """Return the plain content of the file, without its defaults list."""
@@ -48,6 +78,8 @@ class Provenance:
 
         Several sources may have set it; the last one merged won.
         """
+        if key.startswith(f"restart.{_POLICIES}") and self._sets(_POLICIES):
+            key = key.removeprefix("restart.")
         parts = key.split(".")
         for length in range(len(parts), 0, -1):
             name = ".".join(parts[:length])
@@ -58,6 +90,9 @@ class Provenance:
                     return f"{source.path}:{source.lines[name]}: {key}"
         primary = next((source.path for source in reversed(self.sources) if not source.package), None)
         return f"{primary}: {key}" if primary else key
+
+    def _sets(self, key: str) -> bool:
+        return key in self.overrides or any(key in source.lines for source in self.sources)
 
 
 def _collect(node: yaml.Node, prefix: str, found: dict[str, int]) -> None:
@@ -71,3 +106,15 @@ def _collect(node: yaml.Node, prefix: str, found: dict[str, int]) -> None:
             name = f"{prefix}.{index}"
             found[name] = item.start_mark.line + 1
             _collect(item, name, found)
+
+
+def _scalars(node: yaml.Node, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """Yield every scalar value below a node with its dotted key."""
+    if isinstance(node, yaml.ScalarNode):
+        yield key, node
+    elif isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            yield from _scalars(value_node, f"{key}.{key_node.value}" if key else str(key_node.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _scalars(item, f"{key}.{index}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,36 +17,59 @@ from oellm_bench.errors import ConfigError, Problem
 
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 _ENVIRONMENT = re.compile(r"[Ee]nvironment variable '([^']*)' not found")
+_VARIABLE = re.compile(r"\$\{oc\.env:([^${},]*)\}")
 
 
 def resolve(config: DictConfig, provenance: Provenance) -> dict[str, Any]:
-    """Return the configuration as plain data. Raises ConfigError with every reference that leads nowhere."""
+    """Return the configuration as plain data.
+
+    Raises ConfigError with every reference that leads nowhere, and every value that is none.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as err:
         problems = [
-            _unresolved(key, text, leaf_error, provenance)
+            problem
             for key, text in interpolated_leaves(config)
             if (leaf_error := _error_of(config, key)) is not None
+            for problem in _unresolved(key, text, leaf_error, provenance)
         ]
         raise ConfigError(problems or [Problem(what=str(err).splitlines()[0])]) from err
     assert isinstance(plain, dict)
+    useless = [
+        Problem(what=what, where=provenance.where(key), fix="give a value")
+        for key, value in leaves(plain)
+        if (what := useless_value(value))
+    ]
+    if useless:
+        raise ConfigError(useless)
     return {str(key): value for key, value in plain.items()}
+
+
+def useless_value(value: object) -> str:
+    """Return why a value can stand in no configuration, empty where it can."""
+    if value == "???":
+        return "a value is missing (???)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is not a finite number"
+    return ""
 
 
 def interpolated_leaves(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Yield dotted key and text of every value that holds an interpolation."""
-    yield from _leaves(OmegaConf.to_container(config, resolve=False), "")
+    for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
+        if isinstance(value, str) and "${" in value:
+            yield key, value
 
 
-def _leaves(node: object, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, str):
-        if "${" in node:
-            yield key, node
-    elif isinstance(node, Mapping | list):
+def leaves(node: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Yield dotted key and value of everything that is no collection."""
+    if isinstance(node, Mapping | list):
         items = node.items() if isinstance(node, Mapping) else enumerate(node)
         for name, value in items:
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
 
 
 def _error_of(config: DictConfig, key: str) -> Exception | None:
@@ -57,16 +82,22 @@ def _error_of(config: DictConfig, key: str) -> Exception | None:
     return None
 
 
-def _unresolved(key: str, text: str, err: Exception, provenance: Provenance) -> Problem:
+def _unresolved(key: str, text: str, err: Exception, provenance: Provenance) -> list[Problem]:
     where = provenance.where(key)
     variable = _ENVIRONMENT.search(str(err))
     if variable:
-        name = variable[1]
-        fix = f"export {name}, or give a default: ${{oc.env:{name},DEFAULT}}"
-        return Problem(what=f"environment variable {name} is not set ({text})", where=where, fix=fix)
+        missing = [name for name in _VARIABLE.findall(text) if name not in os.environ]
+        return [
+            Problem(
+                what=f"environment variable {name} is not set ({text})",
+                where=where,
+                fix=f"export {name}, or give a default: ${{oc.env:{name},DEFAULT}}",
+            )
+            for name in dict.fromkeys([*missing, variable[1]])
+        ]
     names = [name for name in _REFERENCE.findall(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
     fix = f"write ${{oc.env:{names[0]}}} for an environment variable" if names else "point it to a key that exists"
-    return Problem(what=f"'{text}' cannot be resolved ({str(err).splitlines()[0]})", where=where, fix=fix)
+    return [Problem(what=f"'{text}' cannot be resolved ({str(err).splitlines()[0]})", where=where, fix=fix)]
 
 
 class Dependents:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from oellm_bench.core.option import option
 
+# Given to a head that did not come up to go away, and to one that is done to stop (payload.py). Seconds.
+_ABANDON_S, _STOP_S = 20.0, 30.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -37,3 +40,10 @@ class RayHead:
     startup_timeout_s: float = option("how long one start of the head may take", 90.0, unit="s")
     start_attempts: int = option("how often a head that did not come up is started", 2)
     executable: str = option("the ray command; empty: beside the job's Python, else on PATH", "")
+
+    @property
+    def overhead_s(self) -> float:
+        """Return how long starting and stopping the head may take at the most, beside the command itself."""
+        if not self.enabled:
+            return 0.0
+        return self.start_attempts * (self.startup_timeout_s + _ABANDON_S) + _STOP_S

@@ -215,8 +215,8 @@ def test_shell_spelling_of_a_variable_gets_a_hint(campaign, text):
 
 @pytest.mark.parametrize("name", ["my", "slurm/mine"])
 def test_a_duplicate_key_is_an_error_with_file_and_line(campaign, name):
-    campaign.write("defaults: [bench, {override /slurm: mine}, _self_]")
-    campaign.write("client: {class_name: SlurmClient}", "slurm/mine")
+    campaign.write("defaults: [bench, {override /slurm: mine}, _self_]\n")
+    campaign.write("client: {class_name: SlurmClient}\n", "slurm/mine")
     path = campaign.folder / f"{name}.yaml"
     path.write_text(path.read_text() + "sbatch: {}\nsbatch: {}\n")
     problem = campaign.problem()
@@ -264,8 +264,8 @@ def test_a_misspelt_group_gets_the_nearest_one(campaign):
 
 
 def test_a_misspelt_root_file_gets_the_nearest_one(campaign):
-    problem = campaign.root().problem(config="mi")
-    assert "'mi.yaml'" in problem
+    problem = campaign.root().problem(config="mmy")
+    assert "'mmy.yaml'" in problem
     assert "did you mean 'my'?" in problem
 
 
@@ -347,8 +347,10 @@ def test_numbers_that_cannot_work_are_refused(campaign, key, value):
     assert key in problem
 
 
-def test_unset_mandatory_value_is_reported(campaign):
-    assert "project.name" in campaign.root('project: {name: "???"}').problem()
+def test_a_value_left_to_the_user_must_be_given(campaign):
+    campaign.root('slurm:\n  sbatch: {account: "???"}')
+    assert f"{campaign.folder / 'my.yaml'}:5: slurm.sbatch.account: a value is missing" in campaign.problem()
+    assert campaign.project("slurm.sbatch.account=me").slurm.sbatch == {"account": "me"}
 
 
 def test_hydra_is_left_as_it_was_found(campaign):
