@@ -31,9 +31,12 @@ def atomic_write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
         raise
 
 
-def atomic_write_json(path: Path, document: object) -> None:
-    """Write JSON atomically. NaN and infinity are refused (ValueError): they are not JSON."""
-    atomic_write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+def atomic_write_json(path: Path, document: object, *, compact: bool = False) -> None:
+    """Write JSON atomically; `compact` on one line, which is many times faster for large documents.
+
+    NaN and infinity are refused (ValueError): they are not JSON.
+    """
+    atomic_write_text(path, json.dumps(document, indent=None if compact else 1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

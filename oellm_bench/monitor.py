@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from oellm_bench.actions.commands import ActionRunner, action_argv
 from oellm_bench.clock import Clock
@@ -63,6 +63,7 @@ class Monitor:
     actions: ActionRunner
     delivery: SinkDelivery
     clock: Clock
+    _layouts: dict[str, EntryLayout] = field(default_factory=dict)
 
     def step(self) -> Cycle:
         """Run one cycle. A scheduler that does not answer changes no state.
@@ -281,7 +282,10 @@ class Monitor:
         return self.plan.by_id[entry_id]
 
     def _entry_layout(self, entry: EntryState) -> EntryLayout:
-        return self.session.layout.entry(self._planned(entry.id).name)
+        """Return an entry's folder; joined once, not in every cycle."""
+        if entry.id not in self._layouts:
+            self._layouts[entry.id] = self.session.layout.entry(self._planned(entry.id).name)
+        return self._layouts[entry.id]
 
 
 def action_values(planned: PlannedEntry, attempt: int, values: Mapping[str, str]) -> dict[str, str]:

@@ -147,9 +147,8 @@ def _clashes(drafts: Sequence[_Draft]) -> list[Problem]:
     for draft in drafts:
         other = by_name.setdefault(draft.name, draft)
         if other is not draft:
-            differing = [
-                key for key, value in draft.point.parameters.items() if other.point.parameters.get(key) != value
-            ]
+            texts = {key: value_text(value) for key, value in other.point.parameters.items()}
+            differing = [key for key, value in draft.point.parameters.items() if texts.get(key) != value_text(value)]
             problems.append(
                 Problem(
                     what=f"two entries would be called '{draft.name}'",

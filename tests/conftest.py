@@ -48,7 +48,8 @@ class CampaignFolder:
         body = dedent(text).lstrip("\n")
         given = "".join(part for key, part in parts.items() if not f"\n{body}".count(f"\n{key}:"))
         swept = f"sweep:\n{indented(sweep)}" if sweep else ""
-        return self.write(f"defaults: [bench, _self_]\n{given}{body}\n{swept}")
+        own = f"{body.rstrip()}\n" if body else ""
+        return self.write(f"defaults: [bench, _self_]\n{given}{own}{swept}")
 
     def compose(self, *overrides: str, config: str = "my") -> Composition:
         return compose_variants(config, self.folder, overrides)

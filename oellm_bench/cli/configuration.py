@@ -12,7 +12,8 @@ from oellm_bench.config.project import base_project
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import UsageError
 from oellm_bench.planning import Campaign, plan_campaign
-from oellm_bench.session import Session, find_open, new_session_dir, read_session, write_session
+from oellm_bench.session import Session, find_open, read_session
+from oellm_bench.session_writing import new_session_dir, write_session
 
 _FAKE = {"slurm.client": {"class_name": "FakeSlurmClient"}}
 

@@ -12,6 +12,7 @@ from oellm_bench.assemble import make_book, make_submitter
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
 from oellm_bench.cli.table import console, print_json, table
+from oellm_bench.cli.watching import watch
 from oellm_bench.clock import SystemClock
 from oellm_bench.core.events import Selected
 from oellm_bench.core.layout import SessionLayout
@@ -40,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_jobs(session)
     if args.monitor and code == EXIT_DONE:
-        from oellm_bench.cli.watching import watch
-
         return watch(session, interval_s=None, once=False, actions={})
     return code
 

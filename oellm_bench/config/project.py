@@ -50,8 +50,9 @@ def configured_points(composition: Composition) -> list[ConfiguredPoint]:
 
 def normalised(data: Mapping[str, Any]) -> dict[str, Any]:
     """Accept `restart_policies` at the root as well as inside `restart`; the root's wins."""
+    data = {**data, "requirements": data.get("requirements") or []}
     if "restart_policies" not in data:
-        return dict(data)
+        return data
     rest = {key: value for key, value in data.items() if key != "restart_policies"}
     restart = {**(rest.get("restart") or {}), "restart_policies": data["restart_policies"]}
     return {**rest, "restart": restart}
@@ -97,7 +98,7 @@ def _check_addresses(keys: Sequence[str], base: Mapping[str, Any], variant: Vari
         raise ConfigError(
             Problem(
                 what=f"sweep key '{key}' addresses no section",
-                where=variant.provenance.where(f"sweep.axes.{key}"),
+                where=variant.provenance.where(key),
                 fix=nearest(key.split(".")[0], sections),
             )
             for key in wrong
@@ -117,7 +118,11 @@ def _applied(base: Mapping[str, Any], point: Point, dependents: Dependents, vari
         raise ConfigError(Problem(what=str(err).splitlines()[0], where=where)) from err
     copied: set[int] = set()
     for key, value in (*followers.items(), *addressed.items()):
-        _set(changed, key.split("."), value, copied)
+        try:
+            _set(changed, key.split("."), value, copied)
+        except (IndexError, ValueError) as err:
+            what = f"'{key}' addresses an item of a list that is not there"
+            raise ConfigError(Problem(what=what, where=variant.provenance.where(key))) from err
     return changed
 
 
@@ -166,7 +171,7 @@ class _Sections:
     def _section(self, name: str, hint: Any, section: Any) -> Any:
         key = (name, id(section))
         if key not in self._typed:
-            self._typed[key] = parse(hint, [] if name == "requirements" and not section else section, name)
+            self._typed[key] = parse(hint, section, name)
             self._alive.append(section)
         return self._typed[key]
 

@@ -108,13 +108,12 @@ class Dependents:
     """
 
     def __init__(self, config: DictConfig, keys: Sequence[str]) -> None:
-        self._work = copy.deepcopy(config)
-        OmegaConf.set_struct(self._work, False)
+        self._config = config
+        self._works: dict[tuple[str, ...], DictConfig] = {}
         texts = dict(interpolated_leaves(config))
         self._leaves = {
             leaf: tuple(key for key in keys if _follows(leaf, key, texts, frozenset()))
             for leaf in texts
-            if leaf not in keys
         }
         self._leaves = {leaf: needs for leaf, needs in self._leaves.items() if needs}
         self._memo: dict[tuple[str, str], Any] = {}
@@ -123,16 +122,25 @@ class Dependents:
         """Return the dependent values for one point, by dotted key. Raises OmegaConf's errors."""
         found: dict[str, Any] = {}
         for leaf, needs in self._leaves.items():
-            memo_key = (leaf, repr([point.get(key) for key in needs]))
+            given = {key: point[key] for key in needs if key in point}
+            if not given or any(leaf == key or leaf.startswith(f"{key}.") for key in point):
+                continue
+            memo_key = (leaf, repr(given))
             if memo_key not in self._memo:
-                for key in needs:
-                    OmegaConf.update(self._work, key, point[key], force_add=True)
-                value = OmegaConf.select(self._work, leaf, throw_on_resolution_failure=True)
-                if isinstance(value, DictConfig | ListConfig):
-                    value = OmegaConf.to_container(value, resolve=True)
-                self._memo[memo_key] = value
+                self._memo[memo_key] = self._value(leaf, given)
             found[leaf] = self._memo[memo_key]
         return found
+
+    def _value(self, leaf: str, given: Mapping[str, Any]) -> Any:
+        # A copy per set of keys: what an earlier point of another alternative has set must not linger.
+        work = self._works.get(tuple(given))
+        if work is None:
+            work = self._works[tuple(given)] = copy.deepcopy(self._config)
+            OmegaConf.set_struct(work, False)
+        for key, value in given.items():
+            OmegaConf.update(work, key, value, merge=False, force_add=True)
+        value = OmegaConf.select(work, leaf, throw_on_resolution_failure=True)
+        return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
 
 
 def _follows(leaf: str, key: str, texts: Mapping[str, str], seen: frozenset[str]) -> bool:

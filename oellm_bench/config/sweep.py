@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from oellm_bench.config.resolve import leaves, useless_value
 from oellm_bench.config.schema import SweepConfig
 from oellm_bench.errors import ConfigError, Problem
 
@@ -55,7 +56,15 @@ def _values(key: str, values: object) -> list[Any]:
         return [values]
     if not values:
         fix = "give at least one value, or take the axis out"
-        raise ConfigError(Problem(what=f"axis '{key}' has no values", where=f"sweep.axes.{key}", fix=fix))
+        raise ConfigError(Problem(what=f"axis '{key}' has no values", where=key, fix=fix))
+    texts = [repr(value) for value in values]
+    repeated = next((text for text in texts if texts.count(text) > 1), None) if len({*texts}) < len(texts) else None
+    if repeated is not None:
+        what = f"axis '{key}' has the value {repeated} more than once"
+        raise ConfigError(Problem(what=what, where=key, fix="take the repeated value out"))
+    for _, value in leaves(values):
+        if what := useless_value(value):
+            raise ConfigError(Problem(what=f"axis '{key}': {what}", where=key, fix="give a value"))
     return values
 
 

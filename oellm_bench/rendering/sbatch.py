@@ -28,8 +28,8 @@ for signal in TERM INT USR1 USR2; do
   trap "kill -s $signal $runner 2>/dev/null" "$signal"
 done
 while :; do
-  wait "$runner"
-  status=$?
+  status=0
+  wait "$runner" || status=$?
   kill -0 "$runner" 2>/dev/null || break
 done
 
@@ -37,7 +37,7 @@ done
 if [ -n "$exit_file" ] && [ ! -e "$exit_file" ]; then
   mkdir -p -- "${exit_file%/*}"
   returncode=$status
-  [ "$status" -gt 128 ] && returncode=$((128 - status))
+  if [ "$status" -gt 128 ]; then returncode=$((128 - status)); fi
   printf '{"schema_version": 1, "token": "%s", "attempt": %d, "returncode": %d, "restarts": %d, "message": "%s"}\\n' \\
     "$token" "$attempt" "$returncode" "${SLURM_RESTART_COUNT:-0}" "the runner ended without writing its record" \\
     >"$exit_file.part" && mv -- "$exit_file.part" "$exit_file"
@@ -100,9 +100,9 @@ def _script(
         f"{head}\n"
         f"# {title}; written by oellm-bench {context.version}.\n"
         "# Arguments: [ATTEMPT [TOKEN [TIMEOUT_S]]]; without any it runs as the next attempt.\n"
+        f"{prologue}"
         f"{_assignments(session=str(root), python=context.python)}"
         f"{chosen}"
-        f"{prologue}"
         f"{_SUPERVISE}"
     )
 

@@ -96,7 +96,7 @@ class SessionStore:
     def _write_sessions(self, sessions: dict[str, Any]) -> None:
         path = self._state_layout.snapshot
         if sessions:
-            atomic_write_json(path, {"schema_version": SCHEMA_VERSION, "sessions": sessions})
+            atomic_write_json(path, {"schema_version": SCHEMA_VERSION, "sessions": sessions}, compact=True)
         else:
             path.unlink(missing_ok=True)
 

@@ -1,0 +1,139 @@
+"""Write a planned session: everything, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import oellm_bench
+from oellm_bench.clock import Clock, utc_stamp, utc_text
+from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.plan import to_text
+from oellm_bench.errors import ConfigError, Problem, UsageError
+from oellm_bench.fileio import atomic_write_json, atomic_write_text, published_folder
+from oellm_bench.planning import Campaign
+from oellm_bench.session import SCHEMA_VERSION, Session, read_session, remember
+from oellm_bench.shell import run
+
+
+def new_session_dir(base_output_dir: Path, project: str, clock: Clock) -> tuple[Path, str]:
+    """Return a folder that does not exist yet, and the 8 characters that make it unique."""
+    session8 = secrets.token_hex(4)
+    return base_output_dir / f"{project}_{utc_stamp(clock.now())}_{session8}", session8
+
+
+def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: Clock) -> Session:
+    """Write a planned session: everything, or nothing.
+
+    Raises ConfigError where the folder cannot be written, UsageError where it holds a session that was
+    submitted already.
+    """
+    project = campaign.project.project
+    base = Path(project.base_output_dir).absolute()
+    now = clock.now()
+    session = Session(
+        id=session_dir.name,
+        session8=session8,
+        project=project.name,
+        fingerprint=campaign.plan.fingerprint,
+        session_dir=str(session_dir),
+        state_dir=str(Path(project.state_dir).absolute() if project.state_dir else base / ".oellm-bench"),
+        created_at=now,
+        created=utc_text(now),
+        entries=len(campaign.plan.entries),
+        scheduler=asdict(campaign.project.slurm.client),
+        sinks={name: asdict(sink) for name, sink in campaign.project.sinks.items()},
+        confirm_gpu_hours=project.confirm_gpu_hours,
+        max_parallel=campaign.project.slurm.max_parallel,
+        versions={"oellm_bench": oellm_bench.__version__, "python": platform.python_version()},
+        git=_git(Path.cwd()),
+        command_line=tuple(sys.argv),
+        environment={
+            "host": platform.node(),
+            "user": os.environ.get("USER", ""),
+            "platform": platform.platform(),
+        },
+    )
+    _refuse_submitted(session_dir)
+    try:
+        _write_files(campaign, session, session_dir)
+    except OSError as err:
+        where = "project.base_output_dir (or --output)"
+        what = f"'{err.filename or session_dir}' cannot be written ({err.strerror})"
+        raise ConfigError(Problem(what=what, where=where, fix="give a folder you may write to")) from err
+    remember(session_dir)
+    return session
+
+
+def _refuse_submitted(session_dir: Path) -> None:
+    if (session_dir / "session.json").is_file() and read_session(session_dir).store().begun:
+        fix = "plan into another folder, or cancel it and start a new session"
+        raise UsageError(f"'{session_dir}' holds a session that was submitted already; {fix}")
+
+
+def _write_files(campaign: Campaign, session: Session, session_dir: Path) -> None:
+    occupied = session_dir.is_dir() and any(session_dir.iterdir())
+    target = session_dir / ".planned" if occupied else session_dir
+    with published_folder(target) as staging:
+        layout = SessionLayout(staging)
+        for folder in (layout.scripts, layout.slurm_logs, staging / "entries"):
+            folder.mkdir()
+        for name, text in campaign.scripts.items():
+            with open(staging / name, "w", encoding="utf-8", opener=_executable) as stream:
+                stream.write(text)
+        atomic_write_text(layout.config, campaign.config_text)
+        atomic_write_text(layout.sweep, to_text(campaign.plan))
+        atomic_write_json(layout.session, {"schema_version": SCHEMA_VERSION, **asdict(session)})
+    if occupied:
+        _move_into(target, session_dir)
+
+
+def _executable(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o755)
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Move a finished plan into a folder that holds other things; session.json, which makes it one, comes last."""
+    for name in ("scripts", "slurm", "entries", "config.yaml", "sweep.json", "session.json"):
+        old = target / name
+        if old.is_dir():
+            _replace_folder(source / name, old)
+        else:
+            (source / name).replace(old)
+    source.rmdir()
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    kept = {path.name for path in source.iterdir()}
+    for path in source.iterdir():
+        path.replace(target / path.name)
+    if target.name == "scripts":
+        for path in target.iterdir():
+            if path.name not in kept and path.suffix == ".sbatch":
+                path.unlink()  # of an entry that the new plan no longer has
+    source.rmdir()
+
+
+def _git(folder: Path) -> dict[str, str]:
+    """Return the commit of the folder's repository and a hash of what is uncommitted; empty outside of one."""
+    try:
+        commit = _git_output(folder, ["rev-parse", "HEAD"])
+        changes = _git_output(folder, ["diff", "HEAD"])
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    if commit is None:
+        return {}
+    dirty = hashlib.sha256(changes.encode()).hexdigest()[:16] if changes else ""
+    return {"commit": commit.strip(), "uncommitted_sha256": dirty}
+
+
+def _git_output(folder: Path, arguments: Sequence[str]) -> str | None:
+    done = run(["git", "-C", str(folder), *arguments], timeout_s=20)
+    return done.stdout if done.returncode == 0 else None
