@@ -29,7 +29,7 @@ from oellm_bench.naming import entry_name, identity
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
-from oellm_bench.shell import is_secret_name
+from oellm_bench.shell import SHORTEST_SECRET, is_secret_name
 
 # Slurm's default MaxArraySize is 1001, so indices 0 to 1000 (slurm.conf(5)).
 ARRAY_CHUNK = 1000
@@ -260,7 +260,11 @@ def _fingerprint(project: str, entries: Sequence[PlannedEntry]) -> str:
 
 def _refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
     """Refuse a plan that would write the value of a secret variable to disk."""
-    leaked = [name for name, value in environment.items() if is_secret_name(name) and len(value) >= 8 and value in text]
+    leaked = [
+        name
+        for name, value in environment.items()
+        if is_secret_name(name) and len(value) >= SHORTEST_SECRET and value in text
+    ]
     if leaked:
         raise ConfigError(
             Problem(

@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|KEY|PASS|WEBHOOK|CREDENTIAL", re.IGNORECASE)
+# Whole words or endings: HF_TOKEN, OPENAI_APIKEY, SLACK_WEBHOOK_URL; not TOKENIZERS_PARALLELISM, not MAX_TOKENS.
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRETS?|KEY|PASS|PASSWORD|WEBHOOK|CREDENTIALS?)(?:_|$)|(?:TOKEN|SECRET|KEY|PASSWD|PASSWORD|PASSPHRASE)$",
+    re.IGNORECASE,
+)
+
+
+# Shorter values are no secrets worth the name, and would be found by chance in any text. Characters.
+SHORTEST_SECRET = 8
 
 
 @dataclass(frozen=True, kw_only=True)

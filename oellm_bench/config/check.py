@@ -16,7 +16,7 @@ from oellm_bench.launchers.base import Launcher
 from oellm_bench.monitoring.signals import signal_problems
 from oellm_bench.naming import check_name, check_template
 from oellm_bench.rendering import directives as sbatch
-from oellm_bench.shell import is_secret_name
+from oellm_bench.shell import SHORTEST_SECRET, is_secret_name
 
 _ABOVE_ZERO = {
     "project": ("timeout_s",),
@@ -90,8 +90,8 @@ def _slurm_problems(project: Project) -> list[Problem]:
         ("slurm.environment", project.slurm.environment),
         ("backend.environment", getattr(project.backend, "environment", {})),
     ):
-        for name in environment:
-            if is_secret_name(name):
+        for name, value in environment.items():
+            if is_secret_name(name) and len(str(value)) >= SHORTEST_SECRET:
                 what = f"'{name}' looks like a secret, and its value would be written to disk"
                 fix = "take it out and export it where you submit: jobs inherit that environment"
                 problems.append(Problem(what=what, where=f"{section}.{name}", fix=fix))
