@@ -19,7 +19,7 @@ demo: $(STAMP)
 	$(BIN)/oellm-bench run demo -C examples/demo --fake
 
 test: $(STAMP)
-	$(PYTEST) -n 2 --dist worksteal
+	$(PYTEST) -n 2 --dist loadgroup
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

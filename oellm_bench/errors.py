@@ -7,6 +7,7 @@ BenchError                   something a user can act on; one line (or one list)
 └── SchedulerError           the scheduler said no, or said nothing                        exit 4
     ├── SchedulerUnavailable no answer: nothing is known, nothing may change (transient)
     ├── SubmissionUnclear    sbatch failed in a way that may have created the job
+    ├── QueueFull            no place just now; the job was not taken (transient)
     └── SubmissionRejected   sbatch refused; asking again cannot help                      exit 2
 """
 
@@ -77,6 +78,12 @@ class SchedulerUnavailable(SchedulerError):
 
 class SubmissionUnclear(SchedulerError):
     """A submission failed in a way that may have created the job: look it up before trying again."""
+
+    transient = True
+
+
+class QueueFull(SchedulerError):
+    """The scheduler takes no more jobs from this user for now: wait, it is no failure."""
 
     transient = True
 

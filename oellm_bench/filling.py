@@ -10,7 +10,7 @@ from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.placeholders import UnknownPlaceholder, by_key_or_suffix, expand, value_text
-from oellm_bench.shell import quote
+from oellm_bench.rendering.shell_line import fill_line
 
 Lookup = Callable[[str], str | None]
 
@@ -33,13 +33,9 @@ def fill(
     lookup = _with_datasets(by_key_or_suffix({**parameters, **builtin}, [*parameters]), point)
     known = [*builtin, *parameters, "dataset:NAME,FORMAT"]
 
-    def filled(text: str, convert: Callable[[str], str] = str) -> str:
-        def converted(wanted: str) -> str | None:
-            value = lookup(wanted)
-            return None if value is None else convert(value)
-
+    def filled(text: str, fill_in: Callable[[str, Lookup], str] = expand) -> str:
         try:
-            return expand(text, converted)
+            return fill_in(text, lookup)
         except UnknownPlaceholder as err:
             fix = f"{nearest(err.name, known)}; write {{{{ and }}}} for literal braces"
             where = point.variant.provenance.where("backend")
@@ -49,7 +45,7 @@ def fill(
         return text
 
     line = 2 if launch.shell else -1
-    argv = tuple(filled(text, quote if index == line else str) for index, text in enumerate(launch.argv))
+    argv = tuple(filled(text, fill_line if index == line else expand) for index, text in enumerate(launch.argv))
     environment = {key: filled(value) for key, value in launch.environment.items()}
     result = replace(launch, argv=argv, environment=environment, cwd=filled(launch.cwd))
     if problems:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from oellm_bench.core.job import JobState
 from oellm_bench.core.layout import EntryLayout
 from oellm_bench.core.result import ErrorMode, ExitRecord
 from oellm_bench.errors import StateError
 from oellm_bench.fileio import read_json
 from oellm_bench.monitoring.classify import Evidence, Verdict, classify
-from oellm_bench.monitoring.logs import last_line
+from oellm_bench.monitoring.logs import last_line, log_end
 from oellm_bench.state.fold import AttemptState
 from oellm_bench.view import read_result
 
@@ -17,16 +19,18 @@ from oellm_bench.view import read_result
 _SETTLE_S = 15.0
 
 
-def verdict(attempt: AttemptState, layout: EntryLayout, *, now: float, missing_grace_s: float) -> Verdict | None:
+def verdict(
+    attempt: AttemptState, layout: EntryLayout, scheduler_log: Path, *, now: float, missing_grace_s: float
+) -> Verdict | None:
     """Return how an attempt ended, None while it may be going on or its files may still arrive."""
     if attempt.refused:
         return Verdict(mode=ErrorMode.SUBMIT_REJECTED, reason=attempt.refused)
     if attempt.terminal_since is None and attempt.missing_since is None:
         return None
-    record = _record(attempt, layout)
+    record = exit_record(attempt, layout)
     if record is None and now - _gone_since(attempt) < _patience(attempt, missing_grace_s):
         return None
-    return classify(_evidence(attempt, layout, record))
+    return classify(_evidence(attempt, layout, record, scheduler_log))
 
 
 def _gone_since(attempt: AttemptState) -> float:
@@ -42,17 +46,18 @@ def _patience(attempt: AttemptState, missing_grace_s: float) -> float:
     return _SETTLE_S if could_write else 0.0
 
 
-def _record(attempt: AttemptState, layout: EntryLayout) -> ExitRecord | None:
+def exit_record(attempt: AttemptState, layout: EntryLayout) -> ExitRecord | None:
     """Return the attempt's exit.json, if it is there, whole, and of this very incarnation."""
     try:
         record = ExitRecord.from_document(read_json(layout.attempt(attempt.number).exit))
     except (StateError, TypeError, KeyError):
         return None
-    same = record.token == attempt.token and record.restarts == attempt.restarts
+    # The restarts of a requeued job may have gone by unseen: only an older incarnation's record is stale.
+    same = record.token == attempt.token and record.restarts >= attempt.restarts
     return record if same else None
 
 
-def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | None) -> Evidence:
+def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | None, scheduler_log: Path) -> Evidence:
     return Evidence(
         state=attempt.state if attempt.terminal_since is not None else JobState.UNKNOWN,
         record=record,
@@ -65,4 +70,5 @@ def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | N
         cancelled_by=attempt.cancelled_by,
         signal_modes=tuple((s["mode"], s["name"]) for s in attempt.signals if s["mode"]),
         last_error=last_line(layout.attempt(attempt.number).stderr),
+        scheduler_log=log_end(scheduler_log),
     )

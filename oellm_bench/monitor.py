@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from oellm_bench.actions.commands import ActionRunner, action_argv
+from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.clock import Clock
 from oellm_bench.core.events import (
-    ActionQueued,
     CancelAsked,
     Decided,
     Ended,
     Event,
-    LogRead,
     SessionFinished,
 )
 from oellm_bench.core.job import JobId, Snapshot
@@ -25,9 +24,9 @@ from oellm_bench.core.token import session_prefix
 from oellm_bench.delivery import SinkDelivery
 from oellm_bench.errors import SchedulerUnavailable
 from oellm_bench.judging import verdict
+from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
 from oellm_bench.monitoring.logs import read_logs
 from oellm_bench.monitoring.reconcile import Matched, match, observe
-from oellm_bench.placeholders import UnknownPlaceholder
 from oellm_bench.restart.base import Failure
 from oellm_bench.restart.settings import decide
 from oellm_bench.schedulers.base import Scheduler
@@ -35,6 +34,7 @@ from oellm_bench.session import Session
 from oellm_bench.state.fold import AttemptState, EntryState, apply
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Submitter
+from oellm_bench.triggers import queued_actions
 from oellm_bench.view import final_result, session_view
 from oellm_bench.watch import WatchSettings
 
@@ -75,14 +75,17 @@ class Monitor:
         self.submitter.adopt(snapshot)
         self.submitter.resend_lost(snapshot)
         matched = match(snapshot, self.store.state)
-        self._commit(self._observations(matched, snapshot))
-        self._commit(self._log_events(snapshot))
-        self._cancel(self._stalls(snapshot.taken_at), matched.duplicates)
-        self._commit(self._endings(snapshot))
-        self._commit(self._decisions())
+        self._commit(lambda: self._observations(matched, snapshot))
+        self._commit(lambda: self._log_events(snapshot))
+        self._commit(lambda: self._hopeless(snapshot.taken_at))
+        self._cancel(matched.duplicates)
+        self._commit(lambda: self._endings(snapshot))
+        self._commit(self._decisions)
         self.submitter.submit_due()
-        self._commit(self.actions.step(self.store.state, self.clock.now()))
-        self._commit(self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()))
+        self._commit(lambda: self.actions.step(self.store.state, self.clock.now()))
+        # Outside of the lock: a sink may take its time, and a cancel must not wait for it.
+        delivered = list(self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()))
+        self._commit(lambda: delivered)
         return self._close(snapshot)
 
     def rehearse(self) -> list[Event]:
@@ -95,7 +98,7 @@ class Monitor:
         stages: tuple[Callable[[], Iterable[Event]], ...] = (
             lambda: self._observations(matched, snapshot),
             lambda: self._log_events(snapshot),
-            lambda: self._stalls(snapshot.taken_at),
+            lambda: self._hopeless(snapshot.taken_at),
             lambda: self._endings(snapshot),
             self._decisions,
         )
@@ -106,11 +109,10 @@ class Monitor:
                 found.append(event)
         return found
 
-    def _commit(self, events: Iterable[Event]) -> None:
-        found = list(events)
-        if found:
-            with self.store.locked():
-                self.store.append(*found)
+    def _commit(self, stage: Callable[[], Iterable[Event]]) -> None:
+        """Work a stage out and journal it in one go: nobody else's event can come between."""
+        with self.store.locked():
+            self.store.append(*stage())
 
     def _observations(self, matched: Matched, snapshot: Snapshot) -> Iterable[Event]:
         for entry, attempt in self._live():
@@ -134,39 +136,14 @@ class Monitor:
             final = attempt.terminal_since is not None
             for event in read_logs(entry.id, attempt, layout, settings.scanner, snapshot.taken_at, final=final):
                 yield event
-                yield from self._triggered(event, settings)
+                yield from queued_actions(event, self._planned(entry.id), settings.monitoring.actions)
 
-    def _triggered(self, event: LogRead, settings: WatchSettings) -> Iterable[Event]:
-        """Yield the actions that the signals of a log ask for, each under an id of its own for good."""
-        planned = self._planned(event.entry)
-        for signal in event.signals:
-            template = settings.monitoring.actions.get(signal["action"])
-            if not signal["action"]:
-                continue
-            if template is None:
-                _log.warning("signal %s asks for action '%s', which is not defined", signal["name"], signal["action"])
-                continue
-            values = action_values(planned, event.attempt, signal["values"])
-            try:
-                argv = action_argv(template, values)
-            except (UnknownPlaceholder, ValueError) as err:
-                _log.warning("action %s: %s", signal["action"], err)
-                continue
-            identity = f"{event.entry}/a{event.attempt}/{signal['position']}"
-            yield ActionQueued(
-                at=event.at,
-                id=identity,
-                entry=event.entry,
-                attempt=event.attempt,
-                name=signal["action"],
-                argv=argv,
-                metadata={**signal["metadata"], **signal["values"]},
-            )
-
-    def _stalls(self, now: float) -> list[CancelAsked]:
-        """Return a cancel for each running attempt that has been silent for too long."""
+    def _hopeless(self, now: float) -> list[CancelAsked]:
+        """Return a cancel for each attempt that runs in silence for too long, or waits for what will never come."""
         found = []
         for entry, attempt in self._live():
+            if attempt.scheduler_reason == DEPENDENCY_NEVER_SATISFIED and not attempt.cancel_by:
+                found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="dependency"))
             monitoring = self._settings(entry).monitoring
             if not (monitoring.inactivity_s and attempt.state.is_running and not attempt.cancel_by):
                 continue
@@ -180,9 +157,8 @@ class Monitor:
                 found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="stall", reason=reason))
         return found
 
-    def _cancel(self, asked: list[CancelAsked], duplicates: tuple[JobId, ...]) -> None:
-        """Journal the cancels, then tell the scheduler; also about cancels that got lost on the way before."""
-        self._commit(asked)
+    def _cancel(self, duplicates: tuple[JobId, ...]) -> None:
+        """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
         jobs = [
             JobId.parse(attempt.job_id)
             for _, attempt in self._live()
@@ -199,7 +175,13 @@ class Monitor:
     def _endings(self, snapshot: Snapshot) -> Iterable[Event]:
         for entry, attempt in self._live():
             grace = self._settings(entry).monitoring.missing_grace_s
-            found = verdict(attempt, self._entry_layout(entry), now=snapshot.taken_at, missing_grace_s=grace)
+            found = verdict(
+                attempt,
+                self._entry_layout(entry),
+                self._scheduler_log(entry, attempt),
+                now=snapshot.taken_at,
+                missing_grace_s=grace,
+            )
             if found is not None:
                 yield Ended(
                     at=snapshot.taken_at,
@@ -266,14 +248,19 @@ class Monitor:
         done = over and self.actions.idle(state) and self.delivery.is_complete(state)
         if done:
             results = list(self._finished_results())
-            self._commit(self.delivery.close(self.clock.now()))
+            closed = list(self.delivery.close(self.clock.now()))
+            self._commit(lambda: closed)
             passed = sum(result.success for result in results)
-            self._commit([SessionFinished(at=self.clock.now(), passed=passed, failed=len(results) - passed)])
+            finished = SessionFinished(at=self.clock.now(), passed=passed, failed=len(results) - passed)
+            self._commit(lambda: [finished])
             self.store.archive()
         else:
             self.store.write_snapshot(session_view(self.session, self.plan, state, snapshot.taken_at))
         answered = snapshot.queue_answered or snapshot.accounting_answered
         return Cycle(finished=done, scheduler_calls=snapshot.calls, answered=answered)
+
+    def _scheduler_log(self, entry: EntryState, attempt: AttemptState) -> Path:
+        return self.session.layout.scheduler_log(self._planned(entry.id).name, attempt.number, attempt.job_id)
 
     def _settings(self, entry: EntryState) -> WatchSettings:
         return self.settings[self._planned(entry.id).watch]
@@ -286,10 +273,3 @@ class Monitor:
         if entry.id not in self._layouts:
             self._layouts[entry.id] = self.session.layout.entry(self._planned(entry.id).name)
         return self._layouts[entry.id]
-
-
-def action_values(planned: PlannedEntry, attempt: int, values: Mapping[str, str]) -> dict[str, str]:
-    """Return what an action's placeholders can use: the signal's groups, and the entry's own names."""
-    own = {"entry_name": planned.name, "entry_id": planned.id, "attempt": str(attempt)}
-    parameters = {key.rsplit(".", 1)[-1]: str(value) for key, value in planned.parameters.items()}
-    return {**parameters, **own, **values}

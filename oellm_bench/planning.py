@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from oellm_bench.naming import entry_name, identity
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
-from oellm_bench.shell import SHORTEST_SECRET, is_secret_name
+from oellm_bench.shell import SHORTEST_SECRET, is_secret_name, quote
 
 # Slurm's default MaxArraySize is 1001, so indices 0 to 1000 (slurm.conf(5)).
 ARRAY_CHUNK = 1000
@@ -232,7 +234,7 @@ def _render(
     for members in arrays.values():
         for start in range(0, len(members), ARRAY_CHUNK):
             chunk = members[start : start + ARRAY_CHUNK]
-            path = f"scripts/array_{sum(name.startswith('scripts/array_') for name in scripts):03d}.sbatch"
+            path = next(path for path in map("scripts/array_{:03d}.sbatch".format, count()) if path not in scripts)
             tasks = {task: EntryReference(entry.id, entry.name) for task, (entry, _) in enumerate(chunk)}
             slurm, found, context = _script_inputs(chunk[0][0].resources, chunk[0][1], session_dir)
             scripts[path] = render_array(tasks, found, slurm.setup, context)
@@ -263,7 +265,9 @@ def _refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
     leaked = [
         name
         for name, value in environment.items()
-        if is_secret_name(name) and len(value) >= SHORTEST_SECRET and value in text
+        if is_secret_name(name)
+        and len(value) >= SHORTEST_SECRET
+        and any(spelling in text for spelling in _spellings(value))
     ]
     if leaked:
         raise ConfigError(
@@ -274,3 +278,9 @@ def _refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
             )
             for name in leaked
         )
+
+
+def _spellings(value: str) -> set[str]:
+    """Return the value as it may stand in text, in a shell line, and in JSON that holds one of these."""
+    plain = (value, quote(value))
+    return {*plain, *(json.dumps(text)[1:-1] for text in plain)}

@@ -110,10 +110,16 @@ def _record(attempt: Attempt, token: str, ended: Ended) -> ExitRecord:
         failure=ended.failure.value if ended.failure else "",
         message=ended.message,
         restarts=int(restarts) if restarts.isdecimal() else 0,
+        job_id=_job_id(),
         host=socket.gethostname(),
         started_at=ended.started_at,
         ended_at=ended.ended_at,
     )
+
+
+def _job_id() -> str:
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID", ""), os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
 
 
 def _agreeing(record: ExitRecord, result: EntryResult) -> ExitRecord:

@@ -13,7 +13,7 @@ from oellm_bench.core.job import Snapshot
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.token import array_token, attempt_token, session_prefix
-from oellm_bench.errors import SchedulerUnavailable, SubmissionRejected, SubmissionUnclear
+from oellm_bench.errors import QueueFull, SchedulerError, SubmissionRejected
 from oellm_bench.monitoring.reconcile import adoptions, match
 from oellm_bench.schedulers.base import Scheduler, SubmitRequest
 from oellm_bench.state.fold import SessionState
@@ -21,6 +21,11 @@ from oellm_bench.state.store import SessionStore
 from oellm_bench.units import format_slurm_time
 
 _log = logging.getLogger(__name__)
+_CONSEQUENCES = {
+    "unclear": "it is looked up before it is sent again",
+    "refused": "it is not sent again",
+    "full": "it waits for a place",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +122,7 @@ class Submitter:
                 pending = [answer]
                 if isinstance(answer, Submitted):
                     submitted.append(answer)
-                elif isinstance(answer, SubmissionFailed) and answer.unclear:
+                elif isinstance(answer, SubmissionFailed) and answer.outcome != "refused":
                     break  # whatever ails the scheduler, more submissions do not make it better
             self.store.append(*pending)
         return submitted
@@ -163,12 +168,17 @@ class Submitter:
             Path(request.options["output"].replace("%%", "%")).parent.mkdir(parents=True, exist_ok=True)
         try:
             job_id = self.scheduler.submit(request)
-        except (SubmissionUnclear, SchedulerUnavailable) as err:
-            _log.warning("%s: %s; it is looked up before it is sent again", intended.token, err)
-            return SubmissionFailed(at=self.clock.now(), token=intended.token, unclear=True, message=str(err))
-        except SubmissionRejected as err:
-            return SubmissionFailed(at=self.clock.now(), token=intended.token, unclear=False, message=str(err))
+        except SchedulerError as err:
+            outcome = _outcome(err)
+            _log.warning("%s: %s (%s)", intended.token, err, _CONSEQUENCES[outcome])
+            return SubmissionFailed(at=self.clock.now(), token=intended.token, outcome=outcome, message=str(err))
         return Submitted(at=self.clock.now(), token=intended.token, job_id=str(job_id))
+
+
+def _outcome(err: SchedulerError) -> str:
+    if isinstance(err, SubmissionRejected):
+        return "refused"
+    return "full" if isinstance(err, QueueFull) else "unclear"
 
 
 def _waiting_since(intended: Intended, state: SessionState) -> float:

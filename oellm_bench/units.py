@@ -59,7 +59,7 @@ def format_duration(seconds: float | None) -> str:
     """Return a duration for people: `7.3s`, `4m05s`, `2h10m`, `3d04h`."""
     if seconds is None:
         return "-"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 3600:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -20,6 +20,7 @@ from oellm_bench.config.schema import Project
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.errors import ConfigError
 from oellm_bench.planning import Campaign, plan_campaign
+from tests.cluster.real_slurm import Cluster, running_cluster
 
 ROOT = Path(__file__).resolve().parents[1]
 CLI_TIMEOUT_S = 60
@@ -121,11 +122,6 @@ def indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in lines)
 
 
-def files_below(folder: Path) -> Sequence[str]:
-    """Return every path below a folder, relative to it."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
 @pytest.fixture(autouse=True)
 def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep the list of sessions out of the user's home."""
@@ -134,15 +130,22 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     return folder
 
 
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[Cluster]:
+    """A real cluster with accounting; one for all tests of the group `slurm`."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def campaign(tmp_path: Path) -> CampaignFolder:
-    folder = tmp_path / "a user's \"campaign\""
+    folder = tmp_path / 'a user\'s "campaign"'
     folder.mkdir()
     return CampaignFolder(folder, tmp_path / "it's out")
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> CommandLine:
-    folder = tmp_path / "it's a \"work\" folder"
-    folder.mkdir()
+    folder = tmp_path / 'it\'s a "work" folder'
+    folder.mkdir(exist_ok=True)
     return CommandLine(folder)

@@ -34,7 +34,7 @@ FLOORS = (
         (f"oellm_bench.{name}", 5)
         for name in (
             "assemble delivery filling job judging monitor planning run_entry session session_writing submission view "
-            "watch".split()
+            "triggers watch".split()
         )
     ),
 )

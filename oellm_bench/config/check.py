@@ -42,6 +42,8 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.container, "container", lambda: project.container.instantiate(Launcher).validate()),
         (project.slurm, "slurm.sbatch", lambda: sbatch.check(project.slurm.sbatch)),
         (project.slurm, "", lambda: _slurm_problems(project)),
+        (project.backend, "", lambda: _secret_problems("backend", getattr(project.backend, "environment", {}))),
+        (project.requirements, "", lambda: _requirement_problems(project)),
         (project.restart, "", lambda: _restart_problems(project)),
         (project.monitoring, "", lambda: _monitoring_problems(project)),
         (project.ray, "", lambda: _number_problems("ray", project.ray)),
@@ -86,15 +88,30 @@ def _slurm_problems(project: Project) -> list[Problem]:
     except ValueError as err:
         fix = "give words, and close every quote"
         problems.append(Problem(what=str(err), where="slurm.launcher_cmd", fix=fix))
-    for section, environment in (
-        ("slurm.environment", project.slurm.environment),
-        ("backend.environment", getattr(project.backend, "environment", {})),
-    ):
-        for name, value in environment.items():
-            if is_secret_name(name) and len(str(value)) >= SHORTEST_SECRET:
-                what = f"'{name}' looks like a secret, and its value would be written to disk"
-                fix = "take it out and export it where you submit: jobs inherit that environment"
-                problems.append(Problem(what=what, where=f"{section}.{name}", fix=fix))
+    return [*problems, *_secret_problems("slurm", project.slurm.environment)]
+
+
+def _secret_problems(section: str, environment: Mapping[str, Any]) -> list[Problem]:
+    return [
+        Problem(
+            what=f"'{name}' looks like a secret, and its value would be written to disk",
+            where=f"{section}.environment.{name}",
+            fix="take it out and export it where you submit: jobs inherit that environment",
+        )
+        for name, value in environment.items()
+        if is_secret_name(name) and len(str(value)) >= SHORTEST_SECRET
+    ]
+
+
+def _requirement_problems(project: Project) -> list[Problem]:
+    problems = []
+    for index, bound in enumerate(project.requirements):
+        low, high, where = bound.min_value, bound.max_value, f"requirements.{index}"
+        if bound.exact_value is not None and (low, high) != (None, None):
+            problems.append(Problem(what="exact_value stands beside another bound", where=where, fix="keep one"))
+        if low is not None and high is not None and low > high:
+            what = f"min_value {low} is above max_value {high}"
+            problems.append(Problem(what=what, where=where, fix="no value can meet both"))
     return problems
 
 

@@ -83,7 +83,7 @@ def compose_variants(
 
 
 def _replace(config: DictConfig, key: str, value: Mapping[str, Any]) -> None:
-    if OmegaConf.select(config, f"{key}.class_name") != value["class_name"]:
+    if OmegaConf.select(config, f"{key}.class_name", throw_on_resolution_failure=False) != value["class_name"]:
         OmegaConf.set_struct(config, False)
         OmegaConf.update(config, key, dict(value), merge=False, force_add=True)
 
@@ -99,7 +99,7 @@ def _compose(
     try:
         config = compose(reference, overrides=lines)
         defaults = loader.compute_defaults_list(reference, lines, RunMode.RUN).defaults
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as err:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as err:
         raise ConfigError(_hydra_problem(err, reference, folders, loader)) from err
     sources = [
         Source(path, default.package or "")
@@ -120,7 +120,7 @@ def _file(config_path: str, folders: Sequence[Path]) -> Path | None:
 
 def _group_axes(config: DictConfig, loader: ConfigLoader) -> dict[str, list[str]]:
     """Return the axes of the sweep that name a configuration group and list options of it."""
-    axes = OmegaConf.select(config, "sweep.axes")
+    axes = OmegaConf.select(config, "sweep.axes", throw_on_resolution_failure=False)
     if not isinstance(axes, DictConfig):
         return {}
     plain = OmegaConf.to_container(axes)
@@ -144,11 +144,11 @@ def _drop_values_of_replaced_plugins(config: DictConfig, sources: Sequence[Sourc
     """
     for group in _PLUGIN_GROUPS:
         file = next((s for s in reversed(sources) if s.package == group), None)
-        node = OmegaConf.select(config, group)
+        node = OmegaConf.select(config, group, throw_on_resolution_failure=False)
         if file is None or not isinstance(node, DictConfig):
             continue
         packaged = dict(file.keys())
-        if packaged.pop("class_name", None) == node.get("class_name"):
+        if packaged.pop("class_name", None) == OmegaConf.select(node, "class_name", throw_on_resolution_failure=False):
             continue
         for key, value in packaged.items():
             current = OmegaConf.to_container(node).get(key)  # type: ignore[union-attr]

@@ -52,6 +52,8 @@ def useless_value(value: object) -> str:
         return "a value is missing (???)"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is not a finite number"
+    if isinstance(value, bytes):
+        return "bytes can stand in no plan"
     return ""
 
 
@@ -111,10 +113,7 @@ class Dependents:
         self._config = config
         self._works: dict[tuple[str, ...], DictConfig] = {}
         texts = dict(interpolated_leaves(config))
-        self._leaves = {
-            leaf: tuple(key for key in keys if _follows(leaf, key, texts, frozenset()))
-            for leaf in texts
-        }
+        self._leaves = {leaf: tuple(key for key in keys if _follows(leaf, key, texts, frozenset())) for leaf in texts}
         self._leaves = {leaf: needs for leaf, needs in self._leaves.items() if needs}
         self._memo: dict[tuple[str, str], Any] = {}
 

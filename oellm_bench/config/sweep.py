@@ -28,7 +28,7 @@ def expand(sweep: SweepConfig, swept: Mapping[str, Sequence[Any]], groups: Colle
         merged = {**own, **swept}
         lists = [_values(key, values) for key, values in merged.items()]
         for combination in itertools.product(*lists):
-            points.append({**sweep.base_values, **dict(zip(merged, combination, strict=True))})
+            points.append({**(sweep.base_values or {}), **dict(zip(merged, combination, strict=True))})
     _refuse_repeats(points)
     return points
 

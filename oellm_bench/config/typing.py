@@ -37,8 +37,10 @@ class FaultyConfig(ConfigError):
 def parse(schema: type[T], data: Any, key: str = "") -> T:
     """Return `data` as `schema`. Raises FaultyConfig with every fault found.
 
-    Types are strict: 3.5 is no int, "3" is no number, and a plug-in must say its class_name.
+    Types are strict: 3.5 is no int, "3" is no number, and a plug-in must say its class_name. Only a mapping or a
+    list may be null, as YAML has it where all items are commented out: it is as if it were not there.
     """
+    data = _without_nulls(schema, data)
     missing = tuple(_unnamed_plugins(schema, data, key))
     if not missing:
         try:
@@ -47,6 +49,37 @@ def parse(schema: type[T], data: Any, key: str = "") -> T:
             pass  # compoconf stops at the first fault and words it for programmers: look for all of them
     faults = tuple(_faults(schema, data, key))
     raise FaultyConfig(faults or (Fault(key, "cannot be read"),))
+
+
+def _without_nulls(hint: Any, data: Any) -> Any:
+    """Return the data without those nulls that stand for an empty collection."""
+    if isinstance(hint, LazyConfigUnion):
+        name = str(data.get("class_name")) if isinstance(data, Mapping) else ""
+        if name not in compoconf.registered(hint.registry_class):
+            return data
+        implementation = compoconf.Registry.get_class(hint.registry_class, name)
+        hint = typing.get_type_hints(implementation)["config"]
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(data, Mapping):
+            return data
+        hints = _hints(typing.cast(type, hint))
+        return {
+            name: _without_nulls(hints[name], value) if name in hints else value
+            for name, value in data.items()
+            if not (value is None and name in hints and _is_collection(hints[name]))
+        }
+    item = _item_type(hint, data)
+    if item is None:
+        return data
+    if isinstance(data, Mapping):
+        return {name: _without_nulls(item, value) for name, value in data.items()}
+    return [_without_nulls(item, value) for value in data]
+
+
+def _is_collection(hint: Any) -> bool:
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(hint) if union else (hint,)
+    return type(None) not in kinds and any(typing.get_origin(kind) in (dict, list, tuple) for kind in kinds)
 
 
 def _faults(hint: Any, data: Any, key: str) -> Iterator[Fault]:

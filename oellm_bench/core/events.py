@@ -55,10 +55,12 @@ class Submitted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionFailed(Event):
-    """A submission did not get an id: `unclear` (the job may exist) or refused for good."""
+    """A submission did not get an id. `outcome`: `unclear` (the job may exist), `refused` (for good), or `full`
+    (no place in the queue just now; it is as if it had not been tried).
+    """
 
     token: str
-    unclear: bool
+    outcome: str
     message: str
 
 
@@ -102,7 +104,7 @@ class LogRead(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CancelAsked(Event):
-    """An attempt is to be cancelled. `by`: `user` (never restarted) or `stall`."""
+    """An attempt is to be cancelled. `by`: `user` (never restarted), `stall` or `dependency`."""
 
     entry: str
     attempt: int

@@ -108,6 +108,7 @@ class JobStatus:
 
     `name` is the job name, our token. `exit_code` and `signal` as sacct prints them (exit codes above 127
     are masked there; the job's own exit.json has the true one). Times are epoch seconds, None when unknown.
+    `billed_tres` as accounting writes it, `billing=4,cpu=4,mem=8G`.
     """
 
     job_id: JobId
@@ -124,6 +125,7 @@ class JobStatus:
     time_limit_s: int | None = None
     cancelled_by: str = ""
     max_rss_bytes: int | None = None
+    billed_tres: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ class ErrorMode(enum.Enum):
     RAY_START_FAILED = "ray_start_failed"
     CONTRACT_ERROR = "contract_error"
     SUBMIT_REJECTED = "submit_rejected"
+    DEPENDENCY_FAILED = "dependency_failed"
     LOST = "lost"
     UNKNOWN = "unknown"
     CANCELLED = "cancelled"
@@ -52,7 +53,8 @@ class ExitRecord:
 
     `returncode` is the command's (negative: that signal), None when it never ran. `failure` is empty, or the
     error mode the runner itself knows (`timeout`, `ray_start_failed`, `contract_error`, `cancelled`).
-    `restarts` is SLURM_RESTART_COUNT: an older incarnation's record is not this one's.
+    `restarts` is SLURM_RESTART_COUNT: an older incarnation's record is not this one's. `job_id` as SLURM writes it
+    (`123`, `123_4`), empty outside of a job.
     """
 
     token: str
@@ -61,6 +63,7 @@ class ExitRecord:
     failure: str = ""
     message: str = ""
     restarts: int = 0
+    job_id: str = ""
     host: str = ""
     started_at: float = 0.0
     ended_at: float = 0.0

@@ -13,7 +13,8 @@ class Evidence:
     """What three witnesses say: the scheduler, the job itself, and its results.
 
     `cancel_by` is who asked this tool to cancel (`user`, `stall`, empty). `signal_modes` are the error modes of
-    log signals in the order they were seen. `last_error` is the last line of stderr.
+    log signals in the order they were seen. `last_error` is the last line of stderr, `scheduler_log` the end of
+    what the scheduler wrote into the job's output file.
     """
 
     state: JobState
@@ -27,6 +28,7 @@ class Evidence:
     cancelled_by: str = ""
     signal_modes: tuple[tuple[str, str], ...] = field(default=())
     last_error: str = ""
+    scheduler_log: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,10 @@ class Verdict:
     returncode: int | None = None
 
 
+# squeue's reason for a job that waits for ever (JOB REASON CODES in squeue(1)).
+DEPENDENCY_NEVER_SATISFIED = "DependencyNeverSatisfied"
+# What slurmstepd writes when it ends a job for its memory; without cgroups the state is a plain FAILED.
+_OUT_OF_MEMORY = ("exceeded memory limit", "oom-kill event", "oom_kill event")
 _FROM_STATE = {
     JobState.NODE_FAIL: (ErrorMode.NODE_FAIL, "the node failed"),
     JobState.BOOT_FAIL: (ErrorMode.NODE_FAIL, "the node did not boot"),
@@ -55,6 +61,11 @@ def classify(evidence: Evidence) -> Verdict:
     clean_end = evidence.state in (JobState.COMPLETED, JobState.UNKNOWN) or evidence.result is not None
     if record is not None and not record.failure and record.returncode == 0 and clean_end:
         return _of_result(evidence, returncode)
+    if evidence.cancel_by == "dependency" or (
+        evidence.state is JobState.CANCELLED and evidence.scheduler_reason == DEPENDENCY_NEVER_SATISFIED
+    ):
+        reason = "the job it depends on did not end as it should"
+        return Verdict(mode=ErrorMode.DEPENDENCY_FAILED, reason=reason)
     if evidence.cancel_by == "stall":
         return Verdict(mode=ErrorMode.STALL, reason=evidence.cancel_reason, returncode=returncode)
     if evidence.cancel_by or evidence.state in (JobState.CANCELLED, JobState.REVOKED):
@@ -62,6 +73,11 @@ def classify(evidence: Evidence) -> Verdict:
     if evidence.state in _FROM_STATE:
         mode, reason = _FROM_STATE[evidence.state]
         return Verdict(mode=mode, reason=reason, returncode=returncode)
+    killed_for_memory = next((text for text in _OUT_OF_MEMORY if text in evidence.scheduler_log), None)
+    if killed_for_memory:
+        return Verdict(
+            mode=ErrorMode.OOM, reason=f"the scheduler's log says: {killed_for_memory}", returncode=returncode
+        )
     if record is not None and record.failure:
         return _of_record(record, evidence)
     if record is None and evidence.state is JobState.COMPLETED:

@@ -41,9 +41,7 @@ def adoptions(state: SessionState, matched: Matched, now: float) -> Iterator[Sub
     """Yield an event for each submission that never got its answer and is in the scheduler all the same."""
     for token, intended in state.tokens.items():
         waiting = [a for _, a in state.of_token(token) if not a.job_id and not a.refused and not a.is_over]
-        found = (
-            next((row for (name, _), row in matched.rows.items() if name == token), None) if waiting else None
-        )
+        found = next((row for (name, _), row in matched.rows.items() if name == token), None) if waiting else None
         if found is not None and intended:
             yield Submitted(at=now, token=token, job_id=str(found.job_id.job), adopted=True)
 
@@ -68,7 +66,7 @@ def observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snaps
             job_id=str(row.job_id),
             nodes=row.nodes,
             reason=row.reason,
-            restarts=row.restarts,
+            restarts=max(row.restarts, attempt.restarts),  # accounting does not count them
             started_at=row.started_at,
             ended_at=row.ended_at,
             time_limit_s=row.time_limit_s,
@@ -82,7 +80,7 @@ def _differs(row: JobStatus, attempt: AttemptState) -> bool:
     if attempt.terminal_since is not None:
         return False  # the end of a job is evidence that later answers do not change
     known = (attempt.state, attempt.nodes, attempt.scheduler_reason, attempt.restarts, attempt.started_at)
-    seen = (row.state, row.nodes or attempt.nodes, row.reason, row.restarts, row.started_at)
+    seen = (row.state, row.nodes or attempt.nodes, row.reason, max(row.restarts, attempt.restarts), row.started_at)
     return known != seen or attempt.missing_since is not None
 
 

@@ -43,13 +43,9 @@ def check(options: Mapping[str, Any]) -> list[Problem]:
         if other != key:
             problems.append(Problem(what=f"'{key}' and '{other}' are one option", where=key, fix="take one out"))
         elif name in _OURS:
-            problems.append(
-                Problem(what=f"'{key}' is set by oellm-bench itself", where=key, fix="take it out")
-            )
+            problems.append(Problem(what=f"'{key}' is set by oellm-bench itself", where=key, fix="take it out"))
         elif name not in _OPTIONS:
-            problems.append(
-                Problem(what=f"sbatch has no option '{key}'", where=key, fix=nearest(name, _OPTIONS))
-            )
+            problems.append(Problem(what=f"sbatch has no option '{key}'", where=key, fix=nearest(name, _OPTIONS)))
         elif not str(value).isprintable():
             what = f"{value!r} has a line break or another control character in it"
             problems.append(Problem(what=what, where=key, fix="give one line"))
@@ -76,9 +72,7 @@ def directives(options: Mapping[str, Any], *, walltime_s: int) -> Directives:
 
 def lines(found: Directives) -> list[str]:
     """Return `#SBATCH` lines, values quoted."""
-    return [
-        f"#SBATCH --{name}={_quoted(value)}" if value else f"#SBATCH --{name}" for name, value in found.items()
-    ]
+    return [f"#SBATCH --{name}={_quoted(value)}" if value else f"#SBATCH --{name}" for name, value in found.items()]
 
 
 def _quoted(value: str) -> str:

@@ -64,9 +64,7 @@ class EntryReference:
     name: str
 
 
-def render_entry(
-    entry: EntryReference, directives: Directives, setup: Sequence[str], context: ScriptContext
-) -> str:
+def render_entry(entry: EntryReference, directives: Directives, setup: Sequence[str], context: ScriptContext) -> str:
     """Return the script of one entry. It takes up to three arguments: attempt, token, timeout in seconds."""
     title = f"entry {entry.name} of {context.project}"
     chosen = f"entry={quote(entry.id)} name={quote(entry.name)}\n"
@@ -78,9 +76,7 @@ def render_array(
 ) -> str:
     """Return one script for many entries: SLURM_ARRAY_TASK_ID picks one by an explicit map."""
     title = f"{len(tasks)} entries of {context.project}, one per array task"
-    cases = "".join(
-        f"  {task}) entry={quote(entry.id)} name={quote(entry.name)} ;;\n" for task, entry in tasks.items()
-    )
+    cases = "".join(f"  {task}) entry={quote(entry.id)} name={quote(entry.name)} ;;\n" for task, entry in tasks.items())
     chosen = (
         'case "${SLURM_ARRAY_TASK_ID:-}" in\n'
         f"{cases}"
@@ -90,9 +86,7 @@ def render_array(
     return _script(title, directives, setup, context, chosen)
 
 
-def _script(
-    title: str, directives: Directives, setup: Sequence[str], context: ScriptContext, chosen: str
-) -> str:
+def _script(title: str, directives: Directives, setup: Sequence[str], context: ScriptContext, chosen: str) -> str:
     head = "\n".join(["#!/bin/bash", *lines(directives)])
     root = SessionLayout(context.session_dir).root
     prologue = "".join(f"{line}\n" for line in setup)

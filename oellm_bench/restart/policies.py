@@ -92,9 +92,7 @@ class SelectiveRestartConfig(PluginConfig):
     max_retries: int = option("restarts this entry may have for this error mode", 3)
     restart_on_error_types: tuple[str, ...] = option("error modes that are restarted", ())
     restart_on_signals: tuple[str, ...] = option("log signals that are restarted", ())
-    restart_on_subsystems: tuple[str, ...] = option(
-        "metadata.subsystem of log signals that are restarted", ()
-    )
+    restart_on_subsystems: tuple[str, ...] = option("metadata.subsystem of log signals that are restarted", ())
     exclude_error_types: tuple[str, ...] = option("error modes and log signals that are never restarted", ())
     default_action: Literal["restart", "stop"] = option("what to do when nothing above fits", "stop")
 

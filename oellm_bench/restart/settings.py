@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     PolicyChoice = RestartPolicy.cfgtype
 
-_NEVER = frozenset({ErrorMode.SUCCESS, ErrorMode.CANCELLED, ErrorMode.SUBMIT_REJECTED})
+_NEVER = frozenset({ErrorMode.SUCCESS, ErrorMode.CANCELLED, ErrorMode.SUBMIT_REJECTED, ErrorMode.DEPENDENCY_FAILED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,7 @@ def policies_by_mode(config: RestartConfig) -> dict[ErrorMode, RestartPolicy]:
 
     Raises ValueError for a mode that does not exist.
     """
-    return {
-        ErrorMode(item.mode): item.implementation.instantiate(RestartPolicy)
-        for item in config.restart_policies
-    }
+    return {ErrorMode(item.mode): item.implementation.instantiate(RestartPolicy) for item in config.restart_policies}
 
 
 def decide(failure: Failure, policies: dict[ErrorMode, RestartPolicy], *, max_restarts: int) -> Decision:

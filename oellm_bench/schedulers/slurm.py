@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,30 +12,64 @@ from compoconf import register
 from oellm_bench.core.job import JobId, Snapshot
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
-from oellm_bench.errors import SchedulerUnavailable, SubmissionRejected, SubmissionUnclear
+from oellm_bench.errors import (
+    QueueFull,
+    SchedulerError,
+    SchedulerUnavailable,
+    SubmissionRejected,
+    SubmissionUnclear,
+)
 from oellm_bench.schedulers import slurm_parse
 from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest, index_ranges
-from oellm_bench.shell import Completed, run
+from oellm_bench.schedulers.slurm_calls import Budget, SlurmCalls, failure_text
+from oellm_bench.shell import Completed
 
-# Refusals that asking again does not change. Source: slurm/slurm_errno.c, 22.05 to 25.05, as sbatch prints them.
-_REFUSALS = (
-    "Invalid account",
-    "Invalid partition",
-    "invalid partition",
-    "Invalid qos",
-    "Invalid generic resource",
-    "Requested node configuration is not available",
-    "Requested time limit is invalid",
-    "Node count specification invalid",
-    "Invalid job array specification",
-    "Invalid feature specification",
-    "Unable to open file",
-    "does not look like a batch script",
-    "unrecognized option",
-    "Access/permission denied",
+# No place just now; the job was not taken. Source: src/common/slurm_errno.c and sbatch(1), 22.05 to 25.05.
+_FULL = (
+    "QOSMaxSubmitJobPerUserLimit",
+    "QOSMaxSubmitJobPerAccountLimit",
+    "AssocMaxSubmitJobLimit",
+    "AssocGrpSubmitJobsLimit",
+    "QOSGrpSubmitJobsLimit",
+    "job submit limit",
+    "Slurm temporarily unable to accept job",
+    "Resource temporarily unavailable",
 )
-# Never got as far as a submission.
+# The answer got lost, not the question: the job may be there. Measured on 22.05 with the controller paused, killed
+# and restarted in the middle of a submission.
+_UNCLEAR = (
+    "Socket timed out",
+    "Zero Bytes were transmitted or received",
+    "Unexpected message received",
+    "Communication connection failure",
+    "Connection refused",
+    "Connection reset",
+    "Transport endpoint is not connected",
+    "Protocol authentication error",
+    "Message receive failure",
+    "Message send failure",
+    "Slurm backup controller in standby mode",
+    "Unspecified error",
+)
+# Said before anything was sent.
 _NOT_SENT = ("Could not establish a configuration source", "Unable to contact slurm controller")
+# Whatever else sbatch says is a refusal. What to set, by what it says.
+_FIXES = {
+    "nvalid account": "set slurm.sbatch.account to one of yours (sacctmgr show assoc user=$USER)",
+    "nvalid partition": "set slurm.sbatch.partition to one that sinfo lists",
+    "nvalid qos": "set slurm.sbatch.qos to one of yours (sacctmgr show qos)",
+    "nvalid generic resource": "correct slurm.sbatch.gres or gpus; sinfo -o %G lists what there is",
+    "node configuration is not available": "ask for fewer CPUs, GPUs or less memory per node",
+    "time limit": "shorten project.timeout_s or slurm.sbatch.time, or choose another partition",
+    "ode count": "correct slurm.sbatch.nodes",
+    "nvalid job array specification": "lower slurm.max_array_size",
+    "nvalid feature specification": "correct slurm.sbatch.constraint",
+    "dependency": "correct slurm.sbatch.dependency",
+    "reservation": "correct slurm.sbatch.reservation",
+    "unrecognized option": "this SLURM does not know an option of slurm.sbatch",
+    "denied": "this user may not submit here; set slurm.sbatch.account or slurm.sbatch.partition",
+    "Job violates accounting/QOS policy": "ask for less time or fewer nodes, or set another slurm.sbatch.qos",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,78 +77,83 @@ class SlurmConfig(PluginConfig):
     """The SLURM commands on PATH."""
 
     timeout_s: float = option("how long one SLURM command may take", 120.0, unit="s")
+    calls_per_s: float = option("SLURM commands this tool may call in the long run", 2.0, unit="1/s")
+    call_burst: int = option("commands it may call at once", 30)
+    lookup_grace_s: float = option("how long a job of an unclear submission may take to turn up", 90.0, unit="s")
 
 
 @register
 class SlurmClient(Scheduler):
-    """A real cluster."""
+    """A real cluster. At most two calls per snapshot, no list of ids on any query."""
 
     config: SlurmConfig
 
     def __init__(self, config: SlurmConfig, folder: Path) -> None:
         self.config = config
+        self.lookup_grace_s = config.lookup_grace_s
+        budget = Budget(folder / "slurm-calls.json", per_s=config.calls_per_s, burst=config.call_burst)
+        self._calls = SlurmCalls(budget, timeout_s=config.timeout_s)
+        self._has_accounting = True
 
     def submit(self, request: SubmitRequest) -> JobId:
-        """Call sbatch once; what its failure means is read from its message."""
-        done = self._run(request.sbatch_argv(), environment={**os.environ, **request.environment})
+        """Call sbatch once; what a failure means is read from its words."""
+        done = self._calls.call(request.sbatch_argv(), request.environment)
         if done.returncode == 0:
             try:
                 return JobId.parse(done.stdout.strip().splitlines()[-1])
             except (ValueError, IndexError) as err:
                 raise SubmissionUnclear(f"sbatch answered {done.stdout!r}, which is no job id") from err
-        message = " ".join((done.stderr or done.stdout).split())
-        if any(text in message for text in _NOT_SENT):
-            raise SchedulerUnavailable(f"sbatch: {message}")
-        if any(text in message for text in _REFUSALS):
-            raise SubmissionRejected(f"sbatch refused {request.script}: {message}")
-        raise SubmissionUnclear(f"sbatch gave no clear answer: {message or 'out of time'}")
+        raise _failure(done, request)
 
     def snapshot(self, prefix: str, since: float) -> Snapshot:
-        """Ask squeue for the living and sacct for the ended, once each."""
-        queue = self._try(slurm_parse.squeue_argv())
-        accounting = self._try(slurm_parse.sacct_argv(since))
+        """Ask squeue for the living and sacct for the ended, once each.
+
+        A cluster without accounting has one source only, and that has then answered for both.
+        """
+        before = self._calls.made
+        queue = self._calls.query(slurm_parse.squeue_argv())
+        accounting = self._calls.query(slurm_parse.sacct_argv(since)) if self._has_accounting else None
+        if accounting is not None and accounting.returncode != 0:
+            self._has_accounting, accounting = False, None
         living = slurm_parse.parse_squeue(queue.stdout, prefix) if queue else []
-        ended = slurm_parse.parse_sacct(accounting.stdout, prefix) if accounting else []
-        known = {row.job_id for row in living}
+        ended = slurm_parse.parse_sacct(accounting.stdout, prefix) if accounting else {}
+        rows = slurm_parse.merge(living, ended)
+        last = accounting if self._has_accounting else queue
         return Snapshot(
             taken_at=time.time(),
-            jobs=(*living, *(row for row in ended if row.job_id not in known)),
+            jobs=tuple(row for row in rows if row.submitted_at is None or row.submitted_at >= since),
             queue_answered=queue is not None,
-            accounting_answered=accounting is not None,
-            calls=2,
+            accounting_answered=last is not None,
+            calls=self._calls.made - before,
         )
 
     def cancel(self, job_ids: Collection[JobId]) -> None:
-        """Call scancel; array tasks of one job go together."""
-        done = self._run(("scancel", *_cancel_arguments(job_ids)))
+        """Call scancel; tasks of one array go together."""
+        if not job_ids:
+            return
+        done = self._calls.call(("scancel", *_cancel_arguments(job_ids)))
         if done.returncode != 0:
-            raise SchedulerUnavailable(f"scancel: {' '.join(done.stderr.split()) or 'out of time'}")
+            raise SchedulerUnavailable(failure_text(done))
 
     def limits(self) -> Limits:
         """Read the cluster's configuration."""
-        done = self._run(("scontrol", "show", "config"))
+        done = self._calls.call(("scontrol", "show", "config"))
         if done.returncode != 0:
-            raise SchedulerUnavailable(f"scontrol: {' '.join(done.stderr.split()) or 'out of time'}")
+            raise SchedulerUnavailable(failure_text(done))
         return Limits(max_array_size=slurm_parse.max_array_size(done.stdout))
 
-    def _try(self, argv: Sequence[str]) -> Completed | None:
-        try:
-            done = self._run(argv)
-        except SchedulerUnavailable:
-            return None
-        return done if done.returncode == 0 else None
 
-    def _run(self, argv: Sequence[str], environment: dict[str, str] | None = None) -> Completed:
-        """Run a SLURM command with times in UTC. Raises SchedulerUnavailable where it is not installed."""
-        base = environment if environment is not None else dict(os.environ)
-        fixed = {"SLURM_TIME_FORMAT": "standard"}
-        if argv[0] in ("squeue", "sacct"):
-            fixed["TZ"] = "UTC"
-        try:
-            return run(argv, timeout_s=self.config.timeout_s, environment={**base, **fixed})
-        except FileNotFoundError as err:
-            fix = "run this where SLURM's commands are on PATH, or use the embedded scheduler (--fake)"
-            raise SchedulerUnavailable(f"{argv[0]} is not installed here; {fix}") from err
+def _failure(done: Completed, request: SubmitRequest) -> SchedulerError:
+    """Return what a failed sbatch means: lost answer, nobody there, no place, or a refusal."""
+    message = failure_text(done)
+    if done.returncode is None or done.returncode < 0 or any(text in message for text in _UNCLEAR):
+        return SubmissionUnclear(message)
+    if any(text in message for text in _NOT_SENT):
+        return SchedulerUnavailable(message)
+    if any(text in message for text in _FULL):
+        return QueueFull(message)
+    fix = next((fix for text, fix in _FIXES.items() if text in message), "correct slurm.sbatch")
+    return SubmissionRejected(f"{message}; {fix}; the script is {request.script}")
 
 
 def _cancel_arguments(job_ids: Collection[JobId]) -> list[str]:

@@ -1,4 +1,8 @@
-"""What squeue and sacct print, as values: pure."""
+"""What squeue, sacct and scontrol print, as values: pure.
+
+Formats and their traps were measured on Slurm 22.05: -O cuts at its width, neither command escapes its
+separator, sacct calls a job that is only seconds old `allocation`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,13 @@ import calendar
 import os
 import re
 import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from oellm_bench.core.job import JobId, JobState, JobStatus
-from oellm_bench.units import parse_slurm_time
+from oellm_bench.units import parse_memory, parse_slurm_time
 
 _SEPARATOR = "\x1f"
-# -O cuts at the width and does not escape, so widths are generous and the name, which is ours, comes first.
 _QUEUE_FIELDS = (
     ("Name", 120),
     ("JobArrayID", 60),
@@ -22,9 +27,31 @@ _QUEUE_FIELDS = (
     ("EndTime", 40),
     ("TimeLimit", 40),
     ("RestartCnt", 20),
+    ("exit_code", 20),
     ("Reason", 400),
 )
-_ACCOUNTING_FIELDS = ("JobName", "JobID", "State", "ExitCode", "NodeList", "Submit", "Start", "End", "TimelimitRaw")
+_ACCOUNTING_FIELDS = (
+    "JobID",
+    "State",
+    "ExitCode",
+    "NodeList",
+    "Submit",
+    "Start",
+    "End",
+    "TimelimitRaw",
+    "MaxRSS",
+    "AllocTRES",
+    "JobName",
+)
+_NO_NODES = ("None assigned", "(null)")
+
+
+@dataclass(frozen=True)
+class AccountingRow:
+    """One job or array task of sacct's answer, its steps taken in."""
+
+    status: JobStatus
+    is_named: bool
 
 
 def squeue_argv() -> tuple[str, ...]:
@@ -34,13 +61,15 @@ def squeue_argv() -> tuple[str, ...]:
 
 
 def sacct_argv(since: float) -> tuple[str, ...]:
-    """Return the one call for everything of this user's that accounting knows since then (epoch seconds)."""
-    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
+    """Return the one call for everything of this user's that accounting knows since then (epoch seconds).
+
+    Steps are asked for too: only they know the peak memory. JobID, never JobIDRaw, which differs for tasks.
+    """
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(max(since, 0)))
     return (
         "sacct",
         "--noheader",
         "--parsable2",
-        "--allocations",
         f"--delimiter={_SEPARATOR}",
         f"--uid={os.getuid()}",
         f"--starttime={start}",
@@ -50,68 +79,129 @@ def sacct_argv(since: float) -> tuple[str, ...]:
 
 def parse_squeue(text: str, prefix: str) -> list[JobStatus]:
     """Return the rows whose name begins with `prefix`; a row that does not parse is left out."""
+    names = [name for name, _ in _QUEUE_FIELDS]
     rows = []
     for line in text.splitlines():
-        values = [value.strip() for value in line.split(_SEPARATOR)]
-        if len(values) < len(_QUEUE_FIELDS) or not values[0].startswith(prefix):
-            continue
-        row = dict(zip((name for name, _ in _QUEUE_FIELDS), values, strict=False))
-        job_id = _job_id(row["JobArrayID"])
-        state = JobState.parse(row["State"])
-        if job_id is None or state.is_terminal:
-            continue  # of an ended job accounting knows more: exit code and signal
-        rows.append(
-            JobStatus(
-                job_id=job_id,
-                name=row["Name"],
-                state=state,
-                reason=row["Reason"],
-                nodes=row["NodeList"],
-                restarts=int(row["RestartCnt"] or 0) if row["RestartCnt"].isdigit() else 0,
-                submitted_at=_time(row["SubmitTime"]),
-                started_at=_time(row["StartTime"]) if state is not JobState.PENDING else None,
-                time_limit_s=_limit(row["TimeLimit"]),
-            )
-        )
+        values = [value.strip() for value in line.split(_SEPARATOR)][: len(names)]
+        if len(values) == len(names) and values[0].startswith(prefix):
+            status = _queue_status(dict(zip(names, values, strict=True)))
+            if status is not None:
+                rows.append(status)
     return rows
 
 
-def parse_sacct(text: str, prefix: str) -> list[JobStatus]:
-    """Return the rows whose name begins with `prefix`; ranges of tasks not yet started are left to squeue."""
-    rows = []
+def _queue_status(row: Mapping[str, str]) -> JobStatus | None:
+    job_id = _job_id(row["JobArrayID"])
+    if job_id is None:
+        return None
+    state = JobState.parse(row["State"])
+    begun = state not in (JobState.PENDING, JobState.REQUEUED, JobState.REQUEUE_HOLD)
+    code, signal = _wait_status(row["exit_code"]) if state.is_terminal else (None, None)
+    return JobStatus(
+        job_id=job_id,
+        name=row["Name"],
+        state=state,
+        exit_code=code,
+        signal=signal,
+        reason=row["Reason"],
+        nodes=row["NodeList"],
+        restarts=int(row["RestartCnt"]) if row["RestartCnt"].isdigit() else 0,
+        submitted_at=_time(row["SubmitTime"]),
+        # Of a pending job this is the planned start.
+        started_at=_time(row["StartTime"]) if begun else None,
+        ended_at=_time(row["EndTime"]) if state.is_terminal else None,
+        time_limit_s=_limit(row["TimeLimit"]),
+    )
+
+
+def parse_sacct(text: str, prefix: str) -> dict[JobId, AccountingRow]:
+    """Return what accounting says, by job id; jobs of other names are kept where they may be too young to have one.
+
+    Rows like `47_[0-1]` stand for tasks that have not started; squeue lists those one by one.
+    """
+    rows: dict[JobId, AccountingRow] = {}
     for line in text.splitlines():
-        values = line.split(_SEPARATOR)
-        if len(values) != len(_ACCOUNTING_FIELDS) or not values[0].startswith(prefix):
+        # The name comes last and may hold anything, the separator included.
+        values = line.split(_SEPARATOR, len(_ACCOUNTING_FIELDS) - 1)
+        if len(values) != len(_ACCOUNTING_FIELDS):
             continue
         row = dict(zip(_ACCOUNTING_FIELDS, values, strict=True))
-        job_id = _job_id(row["JobID"])
+        base, dot, _ = row["JobID"].partition(".")
+        job_id = _job_id(base)
         if job_id is None:
             continue
-        code, _, signal = row["ExitCode"].partition(":")
-        words = row["State"].split()
-        nodes = row["NodeList"] if row["NodeList"] not in ("None assigned", "(null)") else ""
-        rows.append(
-            JobStatus(
-                job_id=job_id,
-                name=row["JobName"],
-                state=JobState.parse(row["State"]),
-                exit_code=int(code) if code.isdigit() else None,
-                signal=int(signal) if signal.isdigit() and signal != "0" else None,
-                nodes=nodes,
-                submitted_at=_time(row["Submit"]),
-                started_at=_time(row["Start"]),
-                ended_at=_time(row["End"]),
-                time_limit_s=int(row["TimelimitRaw"]) * 60 if row["TimelimitRaw"].isdigit() else None,
-                cancelled_by=words[-1] if len(words) == 3 else "",
-            )
-        )
+        if dot:
+            _take_in_step(rows, job_id, row)
+        elif row["JobName"].startswith(prefix) or row["JobName"] == "allocation":
+            rows[job_id] = AccountingRow(_accounting_status(job_id, row), row["JobName"] != "allocation")
     return rows
+
+
+def _take_in_step(rows: dict[JobId, AccountingRow], job_id: JobId, row: Mapping[str, str]) -> None:
+    known, rss = rows.get(job_id), _memory(row["MaxRSS"])
+    if known is not None and rss is not None:
+        peak = max(rss, known.status.max_rss_bytes or 0)
+        rows[job_id] = replace(known, status=replace(known.status, max_rss_bytes=peak))
+
+
+def _accounting_status(job_id: JobId, row: Mapping[str, str]) -> JobStatus:
+    code, _, signal = row["ExitCode"].partition(":")
+    words = row["State"].split()
+    return JobStatus(
+        job_id=job_id,
+        name=row["JobName"],
+        state=JobState.parse(row["State"]),
+        exit_code=int(code) if code.isdigit() else None,
+        signal=int(signal) if signal.isdigit() else None,
+        nodes="" if row["NodeList"] in _NO_NODES else row["NodeList"],
+        submitted_at=_time(row["Submit"]),
+        started_at=_time(row["Start"]),
+        ended_at=_time(row["End"]),
+        time_limit_s=int(row["TimelimitRaw"]) * 60 if row["TimelimitRaw"].isdigit() else None,
+        cancelled_by=words[-1] if words[1:2] == ["by"] else "",
+        billed_tres=row["AllocTRES"],
+    )
+
+
+def merge(queue: Collection[JobStatus], accounting: Mapping[JobId, AccountingRow]) -> list[JobStatus]:
+    """Return one row per job: the controller's word on the living, accounting's on the ended.
+
+    An ended job that accounting does not know as ended yet is reported from the controller's memory.
+    """
+    merged: list[JobStatus] = []
+    seen = set()
+    for row in queue:
+        seen.add(row.job_id)
+        told = accounting.get(row.job_id)
+        if told is None or not row.state.is_terminal or not told.status.state.is_terminal:
+            merged.append(row)
+        else:
+            # sacct masks exit codes with 127 and has no count of restarts: the controller knows better.
+            merged.append(
+                replace(
+                    told.status,
+                    name=row.name,
+                    restarts=row.restarts,
+                    reason=row.reason,
+                    exit_code=told.status.exit_code if row.exit_code is None else row.exit_code,
+                )
+            )
+    merged += [row.status for job_id, row in accounting.items() if row.is_named and job_id not in seen]
+    return merged
 
 
 def max_array_size(text: str) -> int:
     """Return MaxArraySize from `scontrol show config`, SLURM's default where it is not there."""
     match = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
     return int(match[1]) if match else 1001
+
+
+def _wait_status(text: str) -> tuple[int | None, int | None]:
+    """Return exit code and signal from the raw wait status that squeue prints: exit 3 is 768, SIGTERM 15."""
+    if not text.isdigit():
+        return None, None
+    status = int(text)
+    return status >> 8 & 0xFF, status & 0x7F
 
 
 def _job_id(text: str) -> JobId | None:
@@ -131,5 +221,12 @@ def _time(text: str) -> float | None:
 def _limit(text: str) -> int | None:
     try:
         return parse_slurm_time(text)
+    except ValueError:
+        return None
+
+
+def _memory(text: str) -> int | None:
+    try:
+        return parse_memory(text) if text and text != "0" else None
     except ValueError:
         return None

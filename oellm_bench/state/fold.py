@@ -174,11 +174,16 @@ def _(event: Submitted, state: SessionState) -> None:
 
 @apply.register
 def _(event: SubmissionFailed, state: SessionState) -> None:
-    for _, attempt in state.of_token(event.token):
-        if event.unclear:
+    for entry, attempt in state.of_token(event.token):
+        if event.outcome == "unclear":
             attempt.unclear_since = event.at
-        else:
+        elif event.outcome == "refused":
             attempt.refused = event.message
+        else:
+            entry.attempts.remove(attempt)
+            entry.restart_due = attempt.number > 1
+    if event.outcome == "full":
+        del state.tokens[event.token]
 
 
 @apply.register

@@ -362,7 +362,7 @@ def test_hydra_is_left_as_it_was_found(campaign):
     assert not GlobalHydra.instance().is_initialized()
 
 
-PLUGIN = '''
+PLUGIN = """
 from collections.abc import Sequence
 from dataclasses import dataclass
 from compoconf import register
@@ -385,7 +385,7 @@ class TrainingBackend(Backend):
         return [Problem(what="no such model 'bad'", where="model", fix="say good")] if bad else []
     def build_launch_command(self) -> LaunchCommand:
         return LaunchCommand(argv=("train", self.config.model, "{lr}"))
-'''
+"""
 
 
 @pytest.fixture
@@ -428,3 +428,33 @@ def test_a_plugin_that_cannot_be_imported_is_reported_and_left_out(cli, campaign
     assert "no_such_module" in ran.stderr
 
 
+@pytest.mark.parametrize("key", ["sbatch", "environment", "setup", "launcher_cmd"])
+def test_a_collection_with_all_its_items_commented_out_is_empty(campaign, key):
+    assert campaign.root(f"slurm:\n  {key}:\n    # nothing").entry() == campaign.root().entry()
+
+
+@pytest.mark.parametrize("key", ["timeout_s", "name", "delete_scratch"])
+def test_a_single_value_may_not_be_null(campaign, key):
+    problem = campaign.root(f"project:\n  {'' if key == 'name' else 'name: my'}\n  {key}: null").problem()
+    assert f"my.yaml:5: project.{key}: None is not" in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("defaults: bench", id="defaults that are no list"),
+        pytest.param("defaults: [[bench]]", id="a list in the defaults"),
+        pytest.param("defaults: [bench, _self_]\ncontainer: '${nowhere}'", id="a section that leads nowhere"),
+        pytest.param("defaults: [bench, _self_]\nsweep: '${nowhere}'", id="a sweep that leads nowhere"),
+        pytest.param("defaults: [bench, _self_]\nbackend: {class_name: '${nowhere}'}", id="a class_name that does"),
+        pytest.param("defaults: [bench, _self_]\nsweep: {axes: {lr: !!binary aGk=}}", id="bytes"),
+        pytest.param("defaults: [bench, _self_]\nproject: {name: '${'}", id="an interpolation without an end"),
+    ],
+)
+def test_no_configuration_ends_in_a_traceback(campaign, text):
+    assert campaign.write(text).problems()
+
+
+def test_a_file_that_is_not_utf_8_is_an_error(campaign):
+    campaign.folder.joinpath("my.yaml").write_bytes(b"project: {name: \xff\xfe}\n")
+    assert campaign.problems()

@@ -30,19 +30,23 @@ def test_a_mapping_of_axes_is_their_product_with_the_last_turning_fastest(campai
 
 
 def test_a_list_of_mappings_is_its_alternatives(campaign):
-    entries = campaign.root(sweep="""
+    entries = campaign.root(
+        sweep="""
         axes:
           - {lr: 1, bs: [2, 3]}
           - {lr: 5}
-    """).entries()
+    """
+    ).entries()
     assert parameters(entries) == [{"lr": 1, "bs": 2}, {"lr": 1, "bs": 3}, {"lr": 5}]
 
 
 def test_base_values_hold_unless_an_axis_says_otherwise(campaign):
-    entries = campaign.root(sweep="""
+    entries = campaign.root(
+        sweep="""
         base_values: {lr: 7, warmup: 10}
         axes: [{lr: [1]}, {bs: [2]}]
-    """).entries()
+    """
+    ).entries()
     assert parameters(entries) == [{"lr": 1, "warmup": 10}, {"lr": 7, "warmup": 10, "bs": 2}]
 
 
@@ -101,12 +105,14 @@ def test_values_of_a_file_keep_their_types(campaign, text, values):
 
 
 def test_a_dotted_key_reaches_the_configuration(campaign):
-    entries = campaign.root(sweep="""
+    entries = campaign.root(
+        sweep="""
         axes:
           project.timeout_s: [60, 120]
           slurm.sbatch.partition: [cpu, gpu]
           backend.args.n: [5]
-    """).entries()
+    """
+    ).entries()
     assert [entry.timeout_s for entry in entries] == [60, 60, 120, 120]
     assert [entry.argv for entry in entries] == [("echo", "hello", "--n", "5")] * 4
     scripts = campaign.plan().scripts
@@ -333,7 +339,7 @@ REFUSED = {
     "unknown placeholder": ("axes: {lr: [1]}\nname_template: 'l{rl}'", ["my.yaml:6: sweep.name_template", "{rl}"]),
     "stray brace": ("axes: {lr: [1]}\nname_template: 'l{lr'", ["my.yaml:6: sweep.name_template", "'l{lr'"]),
     "blank in template": ("axes: {lr: [1]}\nname_template: 'l {lr}'", ["my.yaml:6: sweep.name_template", "'l {lr}'"]),
-    "quote in template": ("axes: {lr: [1]}\nname_template: \"l'{lr}\"", ["my.yaml:6: sweep.name_template"]),
+    "quote in template": ('axes: {lr: [1]}\nname_template: "l\'{lr}"', ["my.yaml:6: sweep.name_template"]),
     "semicolon in template": ("axes: {lr: [1]}\nname_template: 'l;{lr}'", ["my.yaml:6: sweep.name_template"]),
     "slash in template": ("axes: {lr: [1]}\nname_template: '../{lr}'", ["my.yaml:6: sweep.name_template"]),
     "built-in name": ("axes: {entry_name: [1, 2]}", ["entry_name", "built-in"]),

@@ -14,6 +14,7 @@ import pytest
 from oellm_bench.core.job import JobId, JobState, JobStatus
 from oellm_bench.schedulers.base import Scheduler, SubmitRequest
 from oellm_bench.schedulers.fake import FakeSlurmClient, FakeSlurmConfig
+from oellm_bench.schedulers.slurm import SlurmClient, SlurmConfig
 
 
 class Bench:
@@ -74,12 +75,25 @@ def _fake(folder: Path) -> Bench:
     return Bench(lambda: FakeSlurmClient(config, folder / "queue"), folder, deadline_s=15, short_limit="0:01")
 
 
-@pytest.fixture(params=[pytest.param(_fake, id="fake")])
+def _slurm(folder: Path) -> Bench:
+    config = SlurmConfig(calls_per_s=50.0, call_burst=100)
+    # Limits are checked every 30 s, and what ignores TERM gets KILL seconds later.
+    return Bench(lambda: SlurmClient(config, folder / "calls"), folder, deadline_s=120, short_limit="0:01")
+
+
+SLURM = pytest.param("slurm", id="slurm", marks=[pytest.mark.slurm, pytest.mark.xdist_group("slurm")])
+
+
+@pytest.fixture(params=[pytest.param("fake", id="fake"), SLURM])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     folder = tmp_path / "it's a folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    made: Bench = request.param(folder)
+    if request.param == "slurm":
+        for name, value in request.getfixturevalue("slurm_cluster").environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SBATCH_PARTITION", "long")
+    made = _slurm(folder) if request.param == "slurm" else _fake(folder)
     yield made
     made.scheduler.cancel(made.submitted)
     made.wait(lambda: not made.processes())

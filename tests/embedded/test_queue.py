@@ -5,7 +5,7 @@ import time
 import pytest
 
 from oellm_bench.core.job import JobId, JobState
-from oellm_bench.errors import SchedulerError, SchedulerUnavailable, SubmissionRejected
+from oellm_bench.errors import QueueFull, SchedulerError, SubmissionRejected
 from oellm_bench.schedulers.base import SubmitRequest
 
 HOLD_UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done"
@@ -197,7 +197,7 @@ def test_request_that_can_never_fit_is_rejected(cluster, options):
 def test_submission_above_the_limit_may_be_tried_again_later(cluster):
     cluster.configure(max_submit=2)
     cluster.submit(HOLD_UNTIL_GO, tasks=(0, 1), options={"output": "/dev/null"})
-    with pytest.raises(SchedulerUnavailable, match="QOSMaxSubmitJobPerUserLimit"):
+    with pytest.raises(QueueFull, match="QOSMaxSubmitJobPerUserLimit"):
         cluster.submit("true")
     go(cluster)
     cluster.wait(lambda: all(row.state.is_terminal for row in cluster.rows().values()))

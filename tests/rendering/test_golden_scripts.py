@@ -22,12 +22,15 @@ from oellm_bench.schedulers.embedded.options import script_options
 GOLDEN = Path(__file__).parent / "golden"
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 CONTEXT = ScriptContext(
-    session_dir=Path("/data/it's a \"session\"/my_20260101"), project="my", version="1.2.3", python="/opt/py thon/bin/python"
+    session_dir=Path('/data/it\'s a "session"/my_20260101'),
+    project="my",
+    version="1.2.3",
+    python="/opt/py thon/bin/python",
 )
 ENTRY = EntryReference("abcdefgh", "lr0.1_bs64")
 AWKWARD = {
     "partition": "gpu",
-    "comment": "it's $HOME; `touch x` \"quoted\" # no comment",
+    "comment": 'it\'s $HOME; `touch x` "quoted" # no comment',
     "constraint": "[a100|h100]&nvlink",
     "mem": 0,
     "nice": 0,
@@ -71,7 +74,9 @@ def test_every_golden_file_belongs_to_a_script():
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_bash_can_read_the_script(name):
-    done = subprocess.run(["bash", "-n", GOLDEN / f"{name}.sbatch"], capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        ["bash", "-n", GOLDEN / f"{name}.sbatch"], capture_output=True, text=True, timeout=20, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -129,7 +134,7 @@ printf '%s\\n' "$@" > "$RECORD"
 @pytest.fixture
 def runnable(tmp_path):
     """Return a way to run a script whose interpreter only notes its arguments."""
-    folder = tmp_path / "it's a \"session\""
+    folder = tmp_path / 'it\'s a "session"'
     folder.mkdir()
     python = tmp_path / "fake python"
     python.write_text(RUNNER)
@@ -161,9 +166,7 @@ TASKS = {0: EntryReference("aaaa", "one"), 7: EntryReference("bbbb", "it-s-two")
 
 @pytest.mark.parametrize(("task", "entry"), [("0", "aaaa"), ("7", "bbbb"), ("8", "cccc")])
 def test_an_array_task_runs_exactly_its_entry(runnable, task, entry):
-    done, arguments = runnable(
-        lambda context: render_array(TASKS, {}, (), context), env={"SLURM_ARRAY_TASK_ID": task}
-    )
+    done, arguments = runnable(lambda context: render_array(TASKS, {}, (), context), env={"SLURM_ARRAY_TASK_ID": task})
     assert done.returncode == 0, done.stderr
     sweep = str(runnable.folder / "sweep.json")
     assert arguments == ["-m", "oellm_bench.run_entry", "--sweep", sweep, "--entry", entry]
@@ -171,9 +174,7 @@ def test_an_array_task_runs_exactly_its_entry(runnable, task, entry):
 
 @pytest.mark.parametrize("task", ["1", "07", "", "0 ", "*"])
 def test_a_task_that_is_not_in_the_map_runs_nothing(runnable, task):
-    done, arguments = runnable(
-        lambda context: render_array(TASKS, {}, (), context), env={"SLURM_ARRAY_TASK_ID": task}
-    )
+    done, arguments = runnable(lambda context: render_array(TASKS, {}, (), context), env={"SLURM_ARRAY_TASK_ID": task})
     assert done.returncode == 2
     assert arguments is None
     assert task in done.stderr
@@ -219,7 +220,7 @@ def test_the_shell_is_the_last_witness_of_a_killed_runner(runnable, setup):
 @pytest.mark.parametrize("setup", [(), ("set -euo pipefail",)], ids=["plain", "under set -eu"])
 def test_a_signal_to_the_script_reaches_the_runner_and_is_waited_for(runnable, setup):
     runner = (
-        '#!/bin/bash\ntrap \'echo asked > "$RECORD"; exit 7\' TERM\n'
+        "#!/bin/bash\ntrap 'echo asked > \"$RECORD\"; exit 7' TERM\n"
         "kill -TERM $PPID\nwhile :; do read -t 0.01 <> <(:); done\n"
     )
     done, record = runnable(lambda context: render_entry(ENTRY, {}, setup, context), runner=runner)

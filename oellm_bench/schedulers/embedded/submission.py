@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from oellm_bench.core.job import JobId, JobState
-from oellm_bench.errors import SchedulerUnavailable, SubmissionRejected
+from oellm_bench.errors import QueueFull, SubmissionRejected
 from oellm_bench.schedulers.embedded import store
 from oellm_bench.schedulers.embedded.cluster import Cluster
 from oellm_bench.schedulers.embedded.dependencies import parse_dependency
@@ -47,7 +47,7 @@ class Asked:
 def accept(connection: sqlite3.Connection, layout: Layout, cluster: Cluster, asked: Asked, now: float) -> JobId:
     """Put a submission into the queue; call in a transaction.
 
-    Raises SubmissionRejected with sbatch's words, SchedulerUnavailable when the user has too many jobs.
+    Raises SubmissionRejected with sbatch's words, QueueFull when the user has too many jobs.
     """
     script = _read_script(asked.script)
     spec = _read_spec(script, cluster, asked, now)
@@ -58,7 +58,7 @@ def accept(connection: sqlite3.Connection, layout: Layout, cluster: Cluster, ask
             _reject("Batch job submission failed: Invalid job array specification")
     _check_dependency(connection, spec)
     if cluster.max_submit is not None and store.unfinished(connection) + len(tasks) > cluster.max_submit:
-        raise SchedulerUnavailable(f"sbatch: error: {_TOO_MANY}")
+        raise QueueFull(f"sbatch: error: {_TOO_MANY}")
     _keep_cluster(connection, cluster)
     job = int(store.read_meta(connection, "next_id", 1))
     store.write_meta(connection, "next_id", job + len(tasks))
