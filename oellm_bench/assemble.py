@@ -31,7 +31,13 @@ def open_scheduler(session: Session) -> Scheduler:
 
 def make_book(session: Session, plan: Plan) -> Book:
     """Return the book of a session's submissions."""
-    return Book(session8=session.session8, plan=plan, layout=session.layout, max_parallel=session.max_parallel)
+    return Book(
+        session8=session.session8,
+        plan=plan,
+        layout=session.layout,
+        max_parallel=session.max_parallel,
+        max_submit=session.max_submit,
+    )
 
 
 def make_submitter(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> Submitter:

@@ -33,8 +33,8 @@ from oellm_bench.rendering import directives as sbatch
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
 from oellm_bench.shell import SHORTEST_SECRET, is_secret_name, quote
 
-# Slurm's default MaxArraySize is 1001, so indices 0 to 1000 (slurm.conf(5)).
-ARRAY_CHUNK = 1000
+# A script may have 4 MB (max_script_size in slurm.conf(5)), and an entry's line in the map takes up to 200 bytes.
+ARRAY_CHUNK = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)

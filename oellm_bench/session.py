@@ -36,6 +36,7 @@ class Session:
     sinks: Mapping[str, Any]
     confirm_gpu_hours: float
     max_parallel: int | None
+    max_submit: int | None = None
     versions: Mapping[str, str]
     git: Mapping[str, str]
     command_line: tuple[str, ...]
@@ -68,11 +69,13 @@ def read_session(session_dir: Path) -> Session:
         fix = "give a session's id or folder; `oellm-bench sessions` lists them"
         raise UsageError(f"'{session_dir}' is not a session ({path.name} is not there); {fix}")
     document = read_json(path)
-    version = document.pop("schema_version", None)
+    version = document.pop("schema_version", None) if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise StateError(f"{path} has schema_version {version}; this version reads {SCHEMA_VERSION}")
-    document["command_line"] = tuple(document["command_line"])
-    return Session(**document)
+    try:
+        return Session(**{**document, "command_line": tuple(document["command_line"])})
+    except (TypeError, KeyError) as err:
+        raise StateError(f"{path} is not a session ({err}); it was left as it is") from err
 
 
 def find_session(reference: str | None) -> Session:

@@ -52,6 +52,7 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
         sinks={name: asdict(sink) for name, sink in campaign.project.sinks.items()},
         confirm_gpu_hours=project.confirm_gpu_hours,
         max_parallel=campaign.project.slurm.max_parallel,
+        max_submit=campaign.project.slurm.max_submit,
         versions={"oellm_bench": oellm_bench.__version__, "python": platform.python_version()},
         git=_git(Path.cwd()),
         command_line=tuple(sys.argv),

@@ -13,9 +13,10 @@ from oellm_bench.core.job import Snapshot
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.token import array_token, attempt_token, session_prefix
-from oellm_bench.errors import QueueFull, SchedulerError, SubmissionRejected
+from oellm_bench.errors import QueueFull, SchedulerError, SchedulerUnavailable, SubmissionRejected
+from oellm_bench.judging import exit_record
 from oellm_bench.monitoring.reconcile import adoptions, match
-from oellm_bench.schedulers.base import Scheduler, SubmitRequest
+from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest
 from oellm_bench.state.fold import SessionState
 from oellm_bench.state.store import SessionStore
 from oellm_bench.units import format_slurm_time
@@ -36,22 +37,33 @@ class Book:
     plan: Plan
     layout: SessionLayout
     max_parallel: int | None = None
+    max_submit: int | None = None
 
-    def due(self, state: SessionState, now: float) -> list[Intended]:
+    def due(self, state: SessionState, now: float, limits: Limits) -> list[Intended]:
         """Return the submissions that are to be made now: first attempts, then decided restarts.
 
-        Array tasks of one script that have not run yet go out together; a restarted task goes alone.
+        Array tasks of one script that have not run yet go out together, in chunks that the cluster takes; a
+        restarted task goes alone. No more than `max_submit` jobs and tasks are unfinished at once.
         """
         entries = self.plan.by_id
-        fresh = [entries[e.id] for e in state.entries.values() if not e.attempts and not e.over]
+        places = self._places(state, limits)
+        fresh = [entries[e.id] for e in state.entries.values() if not e.attempts and not e.over][:places]
         found = [self._single(entry, 1, 0.0, now) for entry in fresh if entry.task is None]
-        found += self._arrays([entry for entry in fresh if entry.task is not None], state, now)
-        found += [
-            self._single(entries[entry.id], last.number + 1, last.extra_time_s + entry.next_extra_time_s, now)
-            for entry in state.entries.values()
-            if entry.restart_due and (last := entry.last) is not None
-        ]
+        found += self._arrays([entry for entry in fresh if entry.task is not None], state, now, limits)
+        again = [entry for entry in state.entries.values() if entry.restart_due and entry.last is not None]
+        for entry in again[: None if places is None else max(places - len(fresh), 0)]:
+            last = entry.attempts[-1]
+            extra_time_s = last.extra_time_s + entry.next_extra_time_s
+            found.append(self._single(entries[entry.id], last.number + 1, extra_time_s, now))
         return found
+
+    def _places(self, state: SessionState, limits: Limits) -> int | None:
+        """Return how many more jobs and tasks may be unfinished, None for any number."""
+        allowed = min((n for n in (self.max_submit, limits.max_submit) if n is not None), default=None)
+        if allowed is None:
+            return None
+        unfinished = sum(bool(e.attempts) and not e.attempts[-1].is_over for e in state.entries.values())
+        return max(allowed - unfinished, 0)
 
     def request(self, intended: Intended) -> SubmitRequest:
         """Return the exact call that a submission makes."""
@@ -63,7 +75,7 @@ class Book:
         return SubmitRequest(
             name=intended.token,
             script=self.layout.root / entry.script,
-            arguments=(str(intended.attempt), intended.token, f"{intended.timeout_s:g}"),
+            arguments=(str(intended.attempt), intended.token, f"{intended.timeout_s:g}", str(intended.offset)),
             tasks=intended.tasks,
             max_parallel=self.max_parallel if len(intended.tasks) > 1 else None,
             options=options,
@@ -75,26 +87,33 @@ class Book:
             token=attempt_token(self.session8, entry.id, attempt),
             entries=(entry.id,),
             attempt=attempt,
-            tasks=() if entry.task is None else (entry.task,),
+            tasks=() if entry.task is None else (0,),
+            offset=entry.task or 0,
             timeout_s=entry.timeout_s + extra_time_s,
             extra_time_s=extra_time_s,
         )
 
-    def _arrays(self, entries: Sequence[PlannedEntry], state: SessionState, now: float) -> list[Intended]:
-        by_script: dict[tuple[str, float], list[PlannedEntry]] = {}
+    def _arrays(
+        self, entries: Sequence[PlannedEntry], state: SessionState, now: float, limits: Limits
+    ) -> list[Intended]:
+        chunks: dict[tuple[str, float, int], list[tuple[PlannedEntry, int]]] = {}
+        size = limits.max_array_size
         for entry in entries:
-            by_script.setdefault((entry.script, entry.timeout_s), []).append(entry)
+            if entry.task is not None:
+                chunk = entry.task // size
+                chunks.setdefault((entry.script, entry.timeout_s, chunk), []).append((entry, entry.task % size))
         taken = sum("-array" in token for token in state.tokens)
         return [
             Intended(
                 at=now,
                 token=array_token(self.session8, taken + number),
-                entries=tuple(entry.id for entry in members),
+                entries=tuple(entry.id for entry, _ in members),
                 attempt=1,
-                tasks=tuple(entry.task for entry in members if entry.task is not None),
+                tasks=tuple(task for _, task in members),
+                offset=chunk * size,
                 timeout_s=timeout_s,
             )
-            for number, ((_, timeout_s), members) in enumerate(by_script.items())
+            for number, ((_, timeout_s, chunk), members) in enumerate(chunks.items())
         ]
 
 
@@ -116,7 +135,7 @@ class Submitter:
         submitted: list[Submitted] = []
         with self.store.locked():
             pending: list[Event] = []
-            for intended in self.book.due(self.store.state, self.clock.now()):
+            for intended in self._due():
                 self.store.append(*pending, intended)
                 answer = self._send(intended)
                 pending = [answer]
@@ -126,6 +145,19 @@ class Submitter:
                     break  # whatever ails the scheduler, more submissions do not make it better
             self.store.append(*pending)
         return submitted
+
+    def _due(self) -> list[Intended]:
+        """Return what is due, in pieces the cluster takes; nothing while it cannot be asked for its limits."""
+        state, entries = self.store.state, self.book.plan.by_id
+        has_arrays = any(
+            not e.attempts and not e.over and entries[e.id].task is not None for e in state.entries.values()
+        )
+        try:
+            limits = self.scheduler.limits() if has_arrays else Limits()
+        except SchedulerUnavailable as err:
+            _log.warning("nothing is sent for now: %s", err)
+            return []
+        return self.book.due(state, self.clock.now(), limits)
 
     def recover(self, since: float) -> None:
         """Settle submissions that an earlier process left without an answer, if there are any."""
@@ -137,9 +169,10 @@ class Submitter:
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Take note of jobs whose submission never got its answer and that are there all the same."""
-        matched = match(snapshot, self.store.state)
         with self.store.locked():
+            matched = match(snapshot, self.store.state)
             self.store.append(*adoptions(self.store.state, matched, snapshot.taken_at))
+            self.store.append(*self._witnessed(snapshot.taken_at))
 
     def resend_lost(self, snapshot: Snapshot) -> list[Submitted]:
         """Send again what was intended and, as every source now says, never arrived.
@@ -160,6 +193,19 @@ class Submitter:
                 if isinstance(answer, Submitted):
                     submitted.append(answer)
         return submitted
+
+    def _witnessed(self, now: float) -> Iterator[Submitted]:
+        """Yield an event for each unanswered submission whose job has left its own record: it ran, and is gone.
+
+        Without accounting this is all that is left of a job that was shorter than the controller's memory.
+        """
+        for intended in list(_unanswered(self.store.state)):
+            for entry, attempt in self.store.state.of_token(intended.token):
+                layout = self.book.layout.entry(self.book.plan.by_id[entry.id].name)
+                record = exit_record(attempt, layout)
+                if record is not None and record.job_id:
+                    yield Submitted(at=now, token=intended.token, job_id=record.job_id.split("_")[0], adopted=True)
+                    break
 
     def _send(self, intended: Intended) -> Submitted | SubmissionFailed:
         request = self.book.request(intended)

@@ -20,6 +20,7 @@ from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, UsageError
 from oellm_bench.log import set_up
 from oellm_bench.rendering.sbatch import render_submission
+from oellm_bench.schedulers.base import Limits
 from oellm_bench.session import Session
 from oellm_bench.state.fold import AttemptState, SessionState, apply
 from oellm_bench.state.store import SessionStore
@@ -99,6 +100,8 @@ def _exit_code(state: SessionState) -> int:
     refused = [attempt.refused for attempt in attempts if attempt.refused]
     for message in dict.fromkeys(refused):
         _log.warning("refused: %s", message)
+    if all(entry.last is None for entry in state.entries.values()) and any(not e.over for e in state.entries.values()):
+        return EXIT_UNREACHABLE
     return EXIT_NOT_PASSED if refused else EXIT_DONE
 
 
@@ -136,10 +139,13 @@ def _dry_run(prepared: Prepared, subset: Collection[int] | None) -> int:
     else:
         max_parallel = prepared.campaign.project.slurm.max_parallel
         layout = SessionLayout(prepared.session_dir)
-        book = Book(session8=prepared.session8, plan=plan, layout=layout, max_parallel=max_parallel)
+        max_submit = prepared.campaign.project.slurm.max_submit
+        book = Book(
+            session8=prepared.session8, plan=plan, layout=layout, max_parallel=max_parallel, max_submit=max_submit
+        )
     now = SystemClock().now()
     apply(Selected(at=now, entries=tuple(_selected(plan, subset))), state)
-    for intended in book.due(state, now):
+    for intended in book.due(state, now, Limits()):
         request = book.request(intended)
         sys.stdout.write(f"$ {render_submission(request.sbatch_argv())}\n")
     for name, text in prepared.campaign.scripts.items():

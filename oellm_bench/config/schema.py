@@ -48,6 +48,7 @@ class SlurmConfig:
     client: SchedulerChoice = option("the scheduler, by class_name")
     array: bool = option("one array script for all entries of the same resources", False)
     max_parallel: int | None = option("array tasks that run at once (sbatch --array=...%N)", None)
+    max_submit: int | None = option("jobs and array tasks that may be unfinished at once; null: any number", None)
     sbatch: dict[str, SbatchValue] = option("options of sbatch by long name, e.g. partition, time", factory=dict)
     setup: tuple[str, ...] = option("lines of bash run before the entry, verbatim (module load ...)", ())
     environment: dict[str, str | int | float | bool] = option("environment of every entry", factory=dict)

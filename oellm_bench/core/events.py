@@ -31,15 +31,16 @@ class Selected(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Intended(Event):
-    """A submission is about to be made. `tasks` maps array task to entry; a single job has none.
+    """A submission is about to be made. `tasks` are SLURM's array indices, one per entry; a single job has none.
 
-    `timeout_s` is the attempt's own time limit for its command.
+    `offset` leads from those to the script's own map. `timeout_s` is the attempt's time limit for its command.
     """
 
     token: str
     entries: tuple[str, ...]
     attempt: int
     tasks: tuple[int, ...] = ()
+    offset: int = 0
     timeout_s: float
     extra_time_s: float = 0.0
 

@@ -9,9 +9,7 @@ from typing import Any
 REQUIRED = dataclasses.MISSING
 
 
-def option(
-    meaning: str, default: Any = REQUIRED, *, unit: str = "", factory: Callable[[], Any] | None = None
-) -> Any:
+def option(meaning: str, default: Any = REQUIRED, *, unit: str = "", factory: Callable[[], Any] | None = None) -> Any:
     """Return a dataclass field; without `default` and `factory` the user must give a value."""
     metadata = {"meaning": meaning, "unit": unit}
     if factory is not None:

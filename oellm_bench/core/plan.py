@@ -144,8 +144,8 @@ def _entry_lines(path: Path) -> Iterator[str]:
         yield from stream
 
 
-def _check_version(document: Mapping[str, Any], path: Path) -> None:
-    version = document.get("schema_version")
+def _check_version(document: Any, path: Path) -> None:
+    version = document.get("schema_version") if isinstance(document, Mapping) else None
     if version != SCHEMA_VERSION:
         raise StateError(f"{path} has schema_version {version}; this version reads {SCHEMA_VERSION}")
 

@@ -67,7 +67,12 @@ def signal_problems(config: MonitoringConfig) -> list[Problem]:
     for index, signal in enumerate(config.log_signals):
         key = f"monitoring.log_signals.{index}"
         try:
-            _compiled(signal)
+            compiled = _compiled(signal)
+            for name, group in signal.extract_groups.items():
+                if group != "match" and group not in compiled.groupindex and not _is_number_of(group, compiled):
+                    what = f"'{signal.pattern}' has no group {group!r} (for {name})"
+                    fix = f"its groups are: {', '.join(compiled.groupindex) or compiled.groups or 'none'}; or match"
+                    problems.append(Problem(what=what, where=f"{key}.extract_groups", fix=fix))
         except re.error as err:
             fix = "correct the pattern, or set pattern_type: substring"
             problems.append(
@@ -85,6 +90,10 @@ def signal_problems(config: MonitoringConfig) -> list[Problem]:
             what = f"two signals are called '{signal.name}'"
             problems.append(Problem(what=what, where=f"{key}.name", fix="rename one"))
     return problems
+
+
+def _is_number_of(group: str | int, pattern: re.Pattern[bytes]) -> bool:
+    return isinstance(group, int) and 0 <= group <= pattern.groups
 
 
 def _compiled(signal: LogSignal) -> re.Pattern[bytes]:

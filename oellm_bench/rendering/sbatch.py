@@ -14,6 +14,7 @@ from oellm_bench.shell import command_line, quote
 # left alone: SLURM sends it along with every warning, and a trap on it can swallow the other signal.
 _SUPERVISE = """\
 attempt=${1:-} token=${2:-} timeout_s=${3:-}
+job_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-${SLURM_JOB_ID:-}}
 exit_file=
 if [ -n "$attempt" ]; then
   exit_file="$session/entries/$name/attempts/$attempt/exit.json"
@@ -38,9 +39,10 @@ if [ -n "$exit_file" ] && [ ! -e "$exit_file" ]; then
   mkdir -p -- "${exit_file%/*}"
   returncode=$status
   if [ "$status" -gt 128 ]; then returncode=$((128 - status)); fi
-  printf '{"schema_version": 1, "token": "%s", "attempt": %d, "returncode": %d, "restarts": %d, "message": "%s"}\\n' \\
-    "$token" "$attempt" "$returncode" "${SLURM_RESTART_COUNT:-0}" "the runner ended without writing its record" \\
-    >"$exit_file.part" && mv -- "$exit_file.part" "$exit_file"
+  printf '{"schema_version": 1, "token": "%s", "job_id": "%s", "attempt": %d, "returncode": %d, "restarts": %d,
+  "message": "the runner ended without writing its record"}\\n' \\
+    "$token" "$job_id" "$attempt" "$returncode" "${SLURM_RESTART_COUNT:-0}" >"$exit_file.part" &&
+    mv -- "$exit_file.part" "$exit_file"
 fi
 exit "$status"
 """
@@ -74,13 +76,21 @@ def render_entry(entry: EntryReference, directives: Directives, setup: Sequence[
 def render_array(
     tasks: Mapping[int, EntryReference], directives: Directives, setup: Sequence[str], context: ScriptContext
 ) -> str:
-    """Return one script for many entries: SLURM_ARRAY_TASK_ID picks one by an explicit map."""
+    """Return one script for many entries: SLURM_ARRAY_TASK_ID, plus an offset, picks one by an explicit map.
+
+    The offset is the script's fourth argument: a cluster whose MaxArraySize is smaller than the map runs it in
+    chunks, each with indices from 0.
+    """
     title = f"{len(tasks)} entries of {context.project}, one per array task"
     cases = "".join(f"  {task}) entry={quote(entry.id)} name={quote(entry.name)} ;;\n" for task, entry in tasks.items())
     chosen = (
         'case "${SLURM_ARRAY_TASK_ID:-}" in\n'
+        "  '' | *[!0-9]* | 0?*) echo \"SLURM_ARRAY_TASK_ID is '${SLURM_ARRAY_TASK_ID:-}': no index\" >&2; exit 2 ;;\n"
+        "esac\n"
+        "task=$((SLURM_ARRAY_TASK_ID + ${4:-0}))\n"
+        'case "$task" in\n'
         f"{cases}"
-        "  *) echo \"SLURM_ARRAY_TASK_ID is '${SLURM_ARRAY_TASK_ID:-}': no entry of this script\" >&2; exit 2 ;;\n"
+        '  *) echo "task $task is no entry of this script" >&2; exit 2 ;;\n'
         "esac\n"
     )
     return _script(title, directives, setup, context, chosen)
@@ -93,7 +103,7 @@ def _script(title: str, directives: Directives, setup: Sequence[str], context: S
     return (
         f"{head}\n"
         f"# {title}; written by oellm-bench {context.version}.\n"
-        "# Arguments: [ATTEMPT [TOKEN [TIMEOUT_S]]]; without any it runs as the next attempt.\n"
+        "# Arguments: [ATTEMPT [TOKEN [TIMEOUT_S [TASK_OFFSET]]]]; without any it runs as the next attempt.\n"
         f"{prologue}"
         f"{_assignments(session=str(root), python=context.python)}"
         f"{chosen}"

@@ -46,8 +46,7 @@ class Lease:
             holder = self.holder()
             if holder is not None and self._is_alive(holder):
                 raise StateError(
-                    f"the session is watched already, by process {holder.pid} on {holder.host}; "
-                    "wait for it, or end it"
+                    f"the session is watched already, by process {holder.pid} on {holder.host}; wait for it, or end it"
                 )
             self._fencing = (holder.fencing if holder else 0) + 1
             self._write()

@@ -99,5 +99,3 @@ class SessionStore:
             atomic_write_json(path, {"schema_version": SCHEMA_VERSION, "sessions": sessions}, compact=True)
         else:
             path.unlink(missing_ok=True)
-
-

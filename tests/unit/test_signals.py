@@ -137,26 +137,14 @@ def test_a_signal_survives_the_journal(scan):
     assert SeenSignal.from_document(seen.to_document()) == seen
 
 
-# A group that the pattern does not have is found only when the pattern matches: IndexError, the monitor ends
-# with exit code 3. signal_problems has to compare extract_groups with the compiled pattern.
-BUG = pytest.mark.xfail(strict=True, raises=IndexError)
-
-
 @pytest.mark.parametrize(
     ("signals", "where", "what"),
     [
         ([{"pattern": "("}], "monitoring.log_signals.0.pattern", "no regular expression"),
         ([{"pattern": "a"}, {"pattern": "b"}], "monitoring.log_signals.0.name", "two signals"),
         ([{"pattern": "a", "mode": "oomm"}], "monitoring.log_signals.0.mode", "'oomm' is no error mode"),
-        pytest.param(
-            [{"pattern": "a", "extract_groups": {"step": 1}}], "monitoring.log_signals.0.extract_groups", "1", marks=BUG
-        ),
-        pytest.param(
-            [{"pattern": "a", "extract_groups": {"step": "s"}}],
-            "monitoring.log_signals.0.extract_groups",
-            "'s'",
-            marks=BUG,
-        ),
+        ([{"pattern": "a", "extract_groups": {"step": 1}}], "monitoring.log_signals.0.extract_groups", "1"),
+        ([{"pattern": "a", "extract_groups": {"step": "s"}}], "monitoring.log_signals.0.extract_groups", "'s'"),
     ],
 )
 def test_a_signal_that_cannot_work_is_refused(signals, where, what):
