@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements.lock scripts/bootstrap.sh
 demo: $(STAMP)
 	$(BIN)/oellm-bench run demo -C examples/demo --fake
 
-test: $(STAMP)
+test: $(STAMP) check
 	$(PYTEST) -n 2 --dist loadgroup
 
 check: $(STAMP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,21 +15,31 @@ from typing import Any
 
 from oellm_bench.errors import StateError
 
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class WriteError(StateError, OSError):
+    """A file of ours cannot be written; `filename` and `strerror` are those of the system's error."""
+
+    def __init__(self, path: Path, err: OSError) -> None:
+        # mkdir says EEXIST of a file that stands where a folder has to be.
+        number = errno.ENOTDIR if err.errno == errno.EEXIST else err.errno
+        super().__init__(number, os.strerror(number) if number else str(err), str(path))
+
+    def __str__(self) -> str:
+        """Name the file, the reason and what to do."""
+        fix = "free some space there" if self.errno in _NO_SPACE else "see that its folder is there and writable"
+        return f"{self.filename} cannot be written ({self.strerror}); {fix}, then try again"
+
 
 def atomic_write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Replace `path` with `text` in one step: readers see the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Replace `path` with `text` in one step: readers see the old file or the new one, never a part.
+
+    Raises WriteError, which is a StateError and an OSError alike.
+    """
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text, mode)
 
 
 def atomic_write_json(path: Path, document: object, *, compact: bool = False) -> None:
@@ -43,7 +54,7 @@ def read_json(path: Path) -> Any:
     """Return the document in `path`; raise StateError that names the file when it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
         raise StateError(f"{path} is not valid JSON ({err}); it was left as it is") from err
     except OSError as err:
         raise StateError(f"{path} cannot be read ({err.strerror})") from err
@@ -54,17 +65,23 @@ def quarantine(path: Path) -> Path:
     for number in range(1000):
         target = path.with_name(f"{path.name}.corrupt{number or ''}")
         if not target.exists():
-            path.rename(target)
+            with _naming(target):
+                path.rename(target)
             return target
     raise StateError(f"{path} is unreadable, and a thousand *.corrupt files lie beside it; look into them")
 
 
 @contextlib.contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive advisory lock on `path` (created when absent) for the length of the block."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    """Hold an exclusive advisory lock on `path` (created when absent) for the length of the block.
+
+    Raises WriteError where the lock cannot be had at all; what the block raises is its own.
+    """
+    with contextlib.ExitStack() as held:
+        with _naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = held.enter_context(path.open("a"))
+            fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
@@ -83,3 +100,26 @@ def published_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn the system's errors inside the block into one that names the file as its reader knows it."""
+    try:
+        yield
+    except OSError as err:
+        raise WriteError(path, err) from err

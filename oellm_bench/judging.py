@@ -61,7 +61,7 @@ def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | N
     return Evidence(
         state=attempt.state if attempt.terminal_since is not None else JobState.UNKNOWN,
         record=record,
-        result=read_result(layout.results, attempt.number),
+        result=read_result(layout.attempt(attempt.number).results, attempt.number),
         cancel_by=attempt.cancel_by,
         cancel_reason=attempt.cancel_reason,
         exit_code=attempt.exit_code,

@@ -17,7 +17,7 @@ from oellm_bench.core.events import (
     SessionFinished,
 )
 from oellm_bench.core.job import JobId, Snapshot
-from oellm_bench.core.layout import EntryLayout
+from oellm_bench.core.layout import AttemptLayout, EntryLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import EntryResult, ErrorMode
 from oellm_bench.core.token import session_prefix
@@ -25,7 +25,7 @@ from oellm_bench.delivery import SinkDelivery
 from oellm_bench.errors import SchedulerUnavailable
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
-from oellm_bench.monitoring.logs import read_logs
+from oellm_bench.monitoring.logs import file_size, read_logs
 from oellm_bench.monitoring.reconcile import Matched, match, observe
 from oellm_bench.restart.base import Failure
 from oellm_bench.restart.settings import decide
@@ -63,6 +63,7 @@ class Monitor:
     actions: ActionRunner
     delivery: SinkDelivery
     clock: Clock
+    _growth: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
     _layouts: dict[str, EntryLayout] = field(default_factory=dict)
 
     def step(self) -> Cycle:
@@ -133,10 +134,18 @@ class Monitor:
             if not settings.follows_logs or attempt.started_at is None:
                 continue
             layout = self._entry_layout(entry).attempt(attempt.number)
+            self._note_growth(entry, attempt, layout, snapshot.taken_at)
             final = attempt.terminal_since is not None
             for event in read_logs(entry.id, attempt, layout, settings.scanner, snapshot.taken_at, final=final):
                 yield event
                 yield from queued_actions(event, self._planned(entry.id), settings.monitoring.actions)
+
+    def _note_growth(self, entry: EntryState, attempt: AttemptState, layout: AttemptLayout, now: float) -> None:
+        """Remember when the logs last grew: half a line is a sign of life too, though nothing to be read yet."""
+        size = sum(file_size(path) for path in (layout.stdout, layout.stderr))
+        known, _ = self._growth.get((entry.id, attempt.number), (-1, 0.0))
+        if size != known:
+            self._growth[entry.id, attempt.number] = (size, now)
 
     def _hopeless(self, now: float) -> list[CancelAsked]:
         """Return a cancel for each attempt that runs in silence for too long, or waits for what will never come."""
@@ -148,7 +157,8 @@ class Monitor:
             if not (monitoring.inactivity_s and attempt.state.is_running and not attempt.cancel_by):
                 continue
             started = attempt.started_at or now
-            quiet_since = max(attempt.last_output_at or 0.0, started)
+            _, grown_at = self._growth.get((entry.id, attempt.number), (0, 0.0))
+            quiet_since = max(attempt.last_output_at or 0.0, grown_at, started)
             limit = monitoring.inactivity_s
             if attempt.last_output_at is None and monitoring.startup_s:
                 limit = monitoring.startup_s

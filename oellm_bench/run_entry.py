@@ -152,6 +152,7 @@ def _write_results(attempt: Attempt, result: EntryResult) -> str:
     trouble = ""
     for _ in range(2):  # a full disk may have room once the scratch folder is gone
         try:
+            atomic_write_json(attempt.files.results, result.to_document())
             atomic_write_json(attempt.layout.results, result.to_document())
             trouble = ""
         except OSError as err:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from oellm_bench.fileio import read_json
 from oellm_bench.state.store import SessionStore
 
 SCHEMA_VERSION = 1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,11 @@ class Session:
         return SessionStore(self.id, self.layout, self.state_layout)
 
 
+def state_folder(base_output_dir: str, state_dir: str) -> Path:
+    """Return the absolute state folder of a project: `state_dir`, or its default below the output folder."""
+    return Path(state_dir).absolute() if state_dir else Path(base_output_dir).absolute() / ".oellm-bench"
+
+
 def read_session(session_dir: Path) -> Session:
     """Read session.json. Raises UsageError where the folder is no session."""
     path = SessionLayout(session_dir.absolute()).session
@@ -79,25 +86,38 @@ def read_session(session_dir: Path) -> Session:
 
 
 def find_session(reference: str | None) -> Session:
-    """Return the session of that id or folder, the newest known one for None. Raises UsageError."""
+    """Return a session by id, by the end or a unique beginning of it, or by folder; the newest for None and `last`.
+
+    Raises UsageError.
+    """
     known = {path.name: path for path in known_sessions()}
-    if reference is None:
+    if reference in (None, "last"):
         if not known:
             raise UsageError("no session is known yet; `oellm-bench submit` makes one")
-        return read_session(next(iter(known.values())))
+        newest = next(sessions_in(known.values()), None)
+        if newest is not None:
+            return newest
+        raise UsageError("none of the known sessions can be read")
+    assert reference is not None
     if Path(reference).is_dir():
         return read_session(Path(reference))
-    matches = [path for name, path in known.items() if name == reference or name.endswith(f"_{reference}")]
+    matches = [path for name, path in known.items() if reference in (name, name.rsplit("_", 1)[-1])]
+    matches = matches or [path for name, path in known.items() if name.startswith(reference)]
+    if len(matches) > 1:
+        names = ", ".join(path.name for path in matches[:5])
+        raise UsageError(f"'{reference}' fits {len(matches)} sessions ({names}, ...); give more of the name, or `last`")
     if not matches:
-        raise UsageError(f"no session '{reference}'; {nearest(reference, [*known][:5])}")
+        raise UsageError(f"no session '{reference}'; {nearest(reference, [*known])}; `oellm-bench sessions` lists them")
     return read_session(matches[0])
 
 
-def sessions_below(base_output_dir: Path) -> Iterator[Session]:
-    """Yield the sessions in an output folder, newest first."""
-    found = [path.parent for path in base_output_dir.glob("*/session.json")]
-    for path in sorted(found, key=lambda folder: (folder / "session.json").stat().st_mtime, reverse=True):
-        yield read_session(path)
+def sessions_in(folders: Iterable[Path]) -> Iterator[Session]:
+    """Yield the sessions in these folders; one that cannot be read is reported and left out, it is not the only one."""
+    for folder in folders:
+        try:
+            yield read_session(folder)
+        except (StateError, UsageError) as err:
+            _log.warning("%s", err)
 
 
 def find_open(base_output_dir: Path, project: str, fingerprint: str, scheduler: str) -> Session | None:
@@ -108,9 +128,25 @@ def find_open(base_output_dir: Path, project: str, fingerprint: str, scheduler: 
     for session in _candidates(base_output_dir, project):
         if session.fingerprint == fingerprint:
             store = session.store()
+            if not store.begun and was_submitted(session.layout):
+                raise StateError(
+                    f"session {session.id} was submitted, and its journal in {session.state_dir} is gone or empty; "
+                    "nothing is sent: bring the journal back, or cancel its jobs and move its folder away"
+                )
             if not store.begun or (session.scheduler["class_name"] == scheduler and not store.state.finished):
                 return session
     return None
+
+
+def was_submitted(layout: SessionLayout) -> bool:
+    """Tell whether a session's folder shows traces of jobs; a script that was run by hand is none."""
+    if layout.slurm_logs.is_dir() and any(layout.slurm_logs.iterdir()):
+        return True
+    for attempt in layout.root.glob("entries/*/attempts/*"):
+        by_hand = (attempt / "stdout.log").exists() and not any(attempt.glob("slurm-*.out"))
+        if not by_hand:
+            return True
+    return False
 
 
 def latest(base_output_dir: Path, project: str) -> Session | None:
@@ -121,13 +157,14 @@ def latest(base_output_dir: Path, project: str) -> Session | None:
 
 
 def _candidates(base_output_dir: Path, project: str) -> Iterator[Session]:
-    """Yield the sessions of a project in its output folder and wherever else this user keeps some."""
-    seen = set()
-    for session in (*sessions_below(base_output_dir), *(read_session(path) for path in known_sessions())):
-        if session.project == project and session.session_dir not in seen:
-            seen.add(session.session_dir)
-            if Path(session.state_dir).parent == base_output_dir or Path(session.session_dir).parent == base_output_dir:
-                yield session
+    """Yield the sessions of a project in its output folder, and those planned elsewhere for it, newest first."""
+    below = [path.parent for path in base_output_dir.glob("*/session.json")]
+    below.sort(key=lambda folder: (folder / "session.json").stat().st_mtime, reverse=True)
+    elsewhere = [folder for folder in known_sessions() if folder not in below]
+    for session in sessions_in([*below, *elsewhere]):
+        belongs = base_output_dir in (Path(session.state_dir).parent, Path(session.session_dir).parent)
+        if session.project == project and belongs:
+            yield session
 
 
 def remember(session_dir: Path) -> None:

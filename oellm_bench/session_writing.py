@@ -1,14 +1,16 @@
-"""Write a planned session: everything, or nothing."""
+"""Write a planned session: a folder is a session only once all of it is there."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,10 +32,11 @@ def new_session_dir(base_output_dir: Path, project: str, clock: Clock) -> tuple[
 
 
 def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: Clock) -> Session:
-    """Write a planned session: everything, or nothing.
+    """Write a planned session.
 
-    Raises ConfigError where the folder cannot be written, UsageError where it holds a session that was
-    submitted already.
+    A new folder appears whole or not at all. Into one that holds things, the finished plan is moved piece by
+    piece: cut short in there, it is no session until it is planned into again. Raises ConfigError where the
+    folder cannot be written, UsageError where it holds a session that was submitted already.
     """
     project = campaign.project.project
     base = Path(project.base_output_dir).absolute()
@@ -63,14 +66,26 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
         },
     )
     _refuse_submitted(session_dir)
-    try:
+    with _naming_the_setting(session_dir):
         _write_files(campaign, session, session_dir)
-    except OSError as err:
-        where = "project.base_output_dir (or --output)"
-        what = f"'{err.filename or session_dir}' cannot be written ({err.strerror})"
-        raise ConfigError(Problem(what=what, where=where, fix="give a folder you may write to")) from err
     remember(session_dir)
     return session
+
+
+def make_output_folder(folder: Path) -> None:
+    """Make a folder below project.base_output_dir. Raises ConfigError where that cannot be done."""
+    with _naming_the_setting(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _naming_the_setting(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        where = "project.base_output_dir (or --output)"
+        what = f"'{err.filename or folder}' cannot be written ({err.strerror})"
+        raise ConfigError(Problem(what=what, where=where, fix="give a folder you may write to")) from err
 
 
 def _refuse_submitted(session_dir: Path) -> None:
@@ -81,6 +96,9 @@ def _refuse_submitted(session_dir: Path) -> None:
 
 def _write_files(campaign: Campaign, session: Session, session_dir: Path) -> None:
     occupied = session_dir.is_dir() and any(session_dir.iterdir())
+    if occupied:
+        for stale in session_dir.glob(".planned*"):  # of a process that was killed
+            shutil.rmtree(stale)
     target = session_dir / ".planned" if occupied else session_dir
     with published_folder(target) as staging:
         layout = SessionLayout(staging)
@@ -101,7 +119,11 @@ def _executable(path: str, flags: int) -> int:
 
 
 def _move_into(source: Path, target: Path) -> None:
-    """Move a finished plan into a folder that holds other things; session.json, which makes it one, comes last."""
+    """Move a finished plan into a folder that holds other things.
+
+    session.json, which makes it a session, goes first and comes last: no mix of two plans is ever one.
+    """
+    (target / "session.json").unlink(missing_ok=True)
     for name in ("scripts", "slurm", "entries", "config.yaml", "sweep.json", "session.json"):
         old = target / name
         if old.is_dir():

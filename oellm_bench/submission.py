@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oellm_bench.clock import Clock
-from oellm_bench.core.events import Event, Intended, SubmissionFailed, Submitted
+from oellm_bench.core.events import Ended, Event, Intended, SubmissionFailed, Submitted
 from oellm_bench.core.job import Snapshot
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
+from oellm_bench.core.result import ErrorMode
 from oellm_bench.core.token import array_token, attempt_token, session_prefix
 from oellm_bench.errors import QueueFull, SchedulerError, SchedulerUnavailable, SubmissionRejected
 from oellm_bench.judging import exit_record
 from oellm_bench.monitoring.reconcile import adoptions, match
 from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest
-from oellm_bench.state.fold import SessionState
+from oellm_bench.state.fold import EntryState, SessionState
 from oellm_bench.state.store import SessionStore
 from oellm_bench.units import format_slurm_time
 
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 _CONSEQUENCES = {
     "unclear": "it is looked up before it is sent again",
     "refused": "it is not sent again",
-    "full": "it waits for a place",
+    "unsent": "nothing was sent, it is due again later",
 }
 
 
@@ -47,7 +48,7 @@ class Book:
         """
         entries = self.plan.by_id
         places = self._places(state, limits)
-        fresh = [entries[e.id] for e in state.entries.values() if not e.attempts and not e.over][:places]
+        fresh = [entries[e.id] for e in state.entries.values() if e.is_fresh][:places]
         found = [self._single(entry, 1, 0.0, now) for entry in fresh if entry.task is None]
         found += self._arrays([entry for entry in fresh if entry.task is not None], state, now, limits)
         again = [entry for entry in state.entries.values() if entry.restart_due and entry.last is not None]
@@ -149,9 +150,7 @@ class Submitter:
     def _due(self) -> list[Intended]:
         """Return what is due, in pieces the cluster takes; nothing while it cannot be asked for its limits."""
         state, entries = self.store.state, self.book.plan.by_id
-        has_arrays = any(
-            not e.attempts and not e.over and entries[e.id].task is not None for e in state.entries.values()
-        )
+        has_arrays = any(e.is_fresh and entries[e.id].task is not None for e in state.entries.values())
         try:
             limits = self.scheduler.limits() if has_arrays else Limits()
         except SchedulerUnavailable as err:
@@ -177,22 +176,38 @@ class Submitter:
     def resend_lost(self, snapshot: Snapshot) -> list[Submitted]:
         """Send again what was intended and, as every source now says, never arrived.
 
-        Waits for the scheduler's grace time after the intent: until then a job may still turn up.
+        The scheduler's grace time counts from when the submission is known to be over: from its unclear answer,
+        or from when its journal lock was found free, which means that the submitter has died. An answer of the
+        scheduler that is older than that proves nothing.
         """
-        if not (snapshot.queue_answered and snapshot.accounting_answered):
-            return []
         submitted: list[Submitted] = []
         with self.store.locked():
             for intended in list(_unanswered(self.store.state)):
-                if snapshot.taken_at - _waiting_since(intended, self.store.state) < self.scheduler.lookup_grace_s:
+                entries = self.store.state.of_token(intended.token)
+                since = max((a.unclear_since for _, a in entries if a.unclear_since is not None), default=None)
+                if since is None:
+                    message = "its submitter died before it had an answer"
+                    self.store.append(self._failed(intended, "unclear", message))
+                elif not (snapshot.queue_answered and snapshot.accounting_answered):
                     continue
-                again = replace(intended, at=self.clock.now())
-                self.store.append(again)
-                answer = self._send(again)
-                self.store.append(answer)
-                if isinstance(answer, Submitted):
-                    submitted.append(answer)
+                elif snapshot.taken_at - since >= self.scheduler.lookup_grace_s:
+                    submitted += self._resend(intended, [entry for entry, _ in entries])
         return submitted
+
+    def _resend(self, intended: Intended, entries: Sequence[EntryState]) -> list[Submitted]:
+        """Send once more, unless nobody wants it any more."""
+        now = self.clock.now()
+        if all(entry.cancelled for entry in entries):
+            mode, reason = ErrorMode.CANCELLED.value, "cancelled by the user, and never submitted"
+            self.store.append(
+                *(Ended(at=now, entry=e.id, attempt=intended.attempt, mode=mode, reason=reason) for e in entries)
+            )
+            return []
+        again = replace(intended, at=now)
+        self.store.append(again)
+        answer = self._send(again)
+        self.store.append(answer)
+        return [answer] if isinstance(answer, Submitted) else []
 
     def _witnessed(self, now: float) -> Iterator[Submitted]:
         """Yield an event for each unanswered submission whose job has left its own record: it ran, and is gone.
@@ -217,18 +232,17 @@ class Submitter:
         except SchedulerError as err:
             outcome = _outcome(err)
             _log.warning("%s: %s (%s)", intended.token, err, _CONSEQUENCES[outcome])
-            return SubmissionFailed(at=self.clock.now(), token=intended.token, outcome=outcome, message=str(err))
+            return self._failed(intended, outcome, str(err))
         return Submitted(at=self.clock.now(), token=intended.token, job_id=str(job_id))
+
+    def _failed(self, intended: Intended, outcome: str, message: str) -> SubmissionFailed:
+        return SubmissionFailed(at=self.clock.now(), token=intended.token, outcome=outcome, message=message)
 
 
 def _outcome(err: SchedulerError) -> str:
     if isinstance(err, SubmissionRejected):
         return "refused"
-    return "full" if isinstance(err, QueueFull) else "unclear"
-
-
-def _waiting_since(intended: Intended, state: SessionState) -> float:
-    return max(attempt.unclear_since or attempt.intended_at for _, attempt in state.of_token(intended.token))
+    return "unsent" if isinstance(err, QueueFull | SchedulerUnavailable) else "unclear"
 
 
 def _unanswered(state: SessionState) -> Iterator[Intended]:

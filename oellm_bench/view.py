@@ -63,6 +63,10 @@ def session_view(session: Session, plan: Plan, state: SessionState, now: float) 
         "session_dir": session.session_dir,
         "updated_at": now,
         "finished": state.finished,
+        "actions": {
+            "done": sum(action.done for action in state.actions.values()),
+            "not_done": sum(not action.done for action in state.actions.values()),
+        },
         "entries": [entry_row(planned, state.entries.get(planned.id), now) for planned in plan.entries],
     }
 
@@ -84,7 +88,7 @@ def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout
             parameters=planned.parameters,
         )
     success = attempt.mode is ErrorMode.SUCCESS
-    own = read_result(layout.entry(planned.name).results, attempt.number)
+    own = read_result(layout.entry(planned.name).attempt(attempt.number).results, attempt.number)
     if own is not None:
         return replace(own, success=success, error_mode=attempt.mode.value, reason=attempt.reason or own.reason)
     return EntryResult(
@@ -116,10 +120,10 @@ def _reason(entry: EntryState | None, attempt: AttemptState | None) -> str:
         return entry.decision if entry is not None else ""
     if attempt.mode is ErrorMode.SUCCESS:
         return ""
+    if attempt.unclear_since is not None:
+        return "sbatch gave no clear answer; the job is being looked up"
     if attempt.mode is None:
-        previous = f"attempt {attempt.number}; before: {entry.decision}" if entry and entry.decision else ""
-        waiting = attempt.scheduler_reason if attempt.scheduler_reason != "None" else ""
-        return waiting or previous
+        return attempt.scheduler_reason if attempt.scheduler_reason != "None" else ""
     decision = entry.decision if entry is not None else ""
     return f"{attempt.reason} ({decision})" if decision and decision != attempt.reason else attempt.reason
 

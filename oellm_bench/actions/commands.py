@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from pathlib import Path
 from oellm_bench.core.events import ActionQueued, ActionTried
 from oellm_bench.placeholders import expand
 from oellm_bench.state.fold import ActionState, SessionState
+
+MOST_AT_ONCE = 4  # commands of one session, on the machine where the monitor runs: as a rule a shared login node
+
+_log = logging.getLogger(__name__)
 
 
 def action_argv(template: str | list[str], values: Mapping[str, str]) -> tuple[str, ...]:
@@ -27,7 +32,7 @@ def action_argv(template: str | list[str], values: Mapping[str, str]) -> tuple[s
 
 
 class ActionRunner:
-    """Runs queued commands one after the other, without ever making the monitor wait.
+    """Runs queued commands in their order, a few at a time, without ever making the monitor wait.
 
     Each try runs under a wrapper that outlives the monitor and writes its result into a folder of its own. A
     monitor started anew therefore waits for a try that is still running and never runs one again that ended.
@@ -41,29 +46,47 @@ class ActionRunner:
         self._wrappers: dict[Path, subprocess.Popen[bytes]] = {}
 
     def step(self, state: SessionState, now: float) -> Iterator[ActionTried]:
-        """Yield what has ended since the last step, and start the next command that is due."""
+        """Yield what has ended since the last step, and start what is due in the places that are free.
+
+        What has failed is tried again in the next step at the earliest.
+        """
+        places, due = MOST_AT_ONCE, []
         for action in state.actions.values():
             if action.done or action.tries >= self._attempts:
                 continue
             folder = self._try_folder(action)
-            wrapper = self._wrappers.get(folder)
-            if _is_locked(folder) or (wrapper is not None and wrapper.poll() is None):
-                return
+            if self._is_running(folder):
+                places -= 1
+                continue
             outcome = _outcome(folder)
             if outcome is None:
-                self._start(folder, action.queued)
-                return
-            ok, message = outcome
-            note = f"{message}, see {folder / 'output.log'}" if message else ""
-            yield ActionTried(at=now, id=action.queued.id, ok=ok, message=note)
+                due.append((folder, action.queued))
+            else:
+                yield self._ended(action, folder, outcome, now)
+        for folder, queued in due[: max(places, 0)]:
+            self._start(folder, queued)
 
     def idle(self, state: SessionState) -> bool:
         """Tell whether nothing runs and nothing is left to run."""
         return all(action.done or action.tries >= self._attempts for action in state.actions.values())
 
+    def _is_running(self, folder: Path) -> bool:
+        wrapper = self._wrappers.get(folder)
+        return (wrapper is not None and wrapper.poll() is None) or _is_locked(folder)
+
+    def _ended(self, action: ActionState, folder: Path, outcome: tuple[bool, str], now: float) -> ActionTried:
+        self._wrappers.pop(folder, None)
+        ok, message = outcome
+        note = f"{message}, see {folder / 'output.log'}" if message else ""
+        if note:
+            tries = f"{action.tries + 1} of {self._attempts} tries"
+            _log.warning("action %s (%s) failed, %s: %s", action.queued.name, action.queued.id, tries, note)
+        return ActionTried(at=now, id=action.queued.id, ok=ok, message=note)
+
     def _try_folder(self, action: ActionState) -> Path:
-        digest = hashlib.sha256(action.queued.id.encode()).hexdigest()[:12]
-        return self._folder / f"{digest}-{action.tries + 1}"
+        queued = action.queued
+        digest = hashlib.sha256(queued.id.encode()).hexdigest()[:8]
+        return self._folder / f"{queued.entry}-a{queued.attempt}-{queued.name}-{digest}-{action.tries + 1}"
 
     def _start(self, folder: Path, action: ActionQueued) -> None:
         folder.mkdir(parents=True, exist_ok=True)

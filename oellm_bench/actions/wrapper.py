@@ -12,11 +12,12 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from oellm_bench.proctree import become_subreaper, kill_descendants
+from oellm_bench.proctree import become_subreaper, die_with_parent, kill_descendants
 
 
 def main(argv: list[str]) -> int:
@@ -40,7 +41,9 @@ def _run(command: list[str], timeout_s: float) -> str:
     with contextlib.suppress(OSError):
         become_subreaper()
     try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_wrapper
+        )
     except OSError as err:
         return f"cannot be started: {err}"
     try:
@@ -49,6 +52,12 @@ def _run(command: list[str], timeout_s: float) -> str:
         kill_descendants(os.getpid(), grace_s=5.0)
         return f"out of time after {timeout_s:g} s"
     return "" if code == 0 else f"exit code {code}"
+
+
+def _end_with_wrapper() -> None:
+    # A try whose wrapper was killed counts as ended: its command must not meet the next one.
+    with contextlib.suppress(OSError):
+        die_with_parent(signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from pathlib import Path
 from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.config.compose import Composition, compose_variants
 from oellm_bench.config.project import base_project
+from oellm_bench.core.layout import StateLayout
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import UsageError
 from oellm_bench.planning import Campaign, plan_campaign
-from oellm_bench.session import Session, find_open, read_session
+from oellm_bench.session import Session, find_open, read_session, state_folder
 from oellm_bench.session_writing import new_session_dir, write_session
 
 _FAKE = {"slurm.client": {"class_name": "FakeSlurmClient"}}
@@ -27,6 +28,18 @@ class Prepared:
     session8: str
     session: Session | None
 
+    @property
+    def state_layout(self) -> StateLayout:
+        """Where the project keeps its state."""
+        project = self.campaign.project.project
+        return StateLayout(state_folder(project.base_output_dir, project.state_dir))
+
+    def is_current(self) -> bool:
+        """Tell whether the session this was planned for is still the one to go on with."""
+        known = _open_session(self.campaign)
+        planned_for = self.session_dir if self.session is not None or self.session_dir.exists() else None
+        return (Path(known.session_dir) if known is not None else None) == planned_for
+
     def written(self, clock: Clock) -> Session:
         """Return the session, writing it first where it is new."""
         return self.session or write_session(self.campaign, self.session_dir, self.session8, clock)
@@ -34,8 +47,17 @@ class Prepared:
 
 def compose(args: argparse.Namespace) -> Composition:
     """Compose the configuration that the command line names."""
+    config, config_dir = _root_file(args.config, args.config_dir)
     replacements = _FAKE if getattr(args, "fake", False) else None
-    return compose_variants(args.config, args.config_dir, args.override, replacements)
+    return compose_variants(config, config_dir, args.override, replacements)
+
+
+def _root_file(config: str, config_dir: Path | None) -> tuple[str, Path | None]:
+    """Take a path to a YAML file for what it means: its folder and its name."""
+    path = Path(config)
+    if path.suffix in (".yaml", ".yml") and config_dir is None and path.is_file():
+        return path.stem, path.parent
+    return config.removesuffix(".yaml"), config_dir
 
 
 def prepare(args: argparse.Namespace, *, output: Path | None = None) -> Prepared:
@@ -51,13 +73,19 @@ def prepare(args: argparse.Namespace, *, output: Path | None = None) -> Prepared
     base = Path(project.project.base_output_dir).absolute()
     session_dir, session8 = new_session_dir(base, project.project.name, clock)
     campaign = plan_campaign(composition, session_dir)
-    known = find_open(base, campaign.plan.project, campaign.plan.fingerprint, campaign.project.slurm.client.class_name)
+    known = _open_session(campaign)
     if known is None:
         return Prepared(campaign=campaign, session_dir=session_dir, session8=session8, session=None)
     folder = Path(known.session_dir)
     campaign = plan_campaign(composition, folder, _indices(read_plan(known.layout.sweep)))
     session = known if known.store().begun else None
     return Prepared(campaign=campaign, session_dir=folder, session8=known.session8, session=session)
+
+
+def _open_session(campaign: Campaign) -> Session | None:
+    base = Path(campaign.project.project.base_output_dir).absolute()
+    scheduler = campaign.project.slurm.client.class_name
+    return find_open(base, campaign.plan.project, campaign.plan.fingerprint, scheduler)
 
 
 def _for_folder(composition: Composition, folder: Path, clock: Clock) -> Prepared:

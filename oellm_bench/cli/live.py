@@ -12,6 +12,7 @@ from rich.table import Table
 
 from oellm_bench.cli.table import console, table
 from oellm_bench.monitor import Monitor
+from oellm_bench.state.fold import AttemptState, EntryState
 from oellm_bench.units import format_duration
 from oellm_bench.view import entry_row
 
@@ -27,6 +28,7 @@ class LiveTable:
         self._console = console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._shown: dict[str, tuple[object, ...]] = {}
+        self._told: set[tuple[str, int]] = set()
 
     def __enter__(self) -> LiveTable:
         if self._live is not None:
@@ -39,6 +41,13 @@ class LiveTable:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
+    def _tell_ended(self, name: str, entry: EntryState | None) -> None:
+        """Print how attempts before the last one ended; of the last one its entry's line tells."""
+        for attempt in entry.attempts[:-1] if entry is not None else ():
+            if (name, attempt.number) not in self._told:
+                self._told.add((name, attempt.number))
+                sys.stderr.write(ended_line(name, attempt, attempt.decision) + "\n")
+
     def update(self) -> None:
         """Show what has changed since the last call."""
         now = self._monitor.clock.now()
@@ -47,12 +56,22 @@ class LiveTable:
         if self._live is not None:
             self._live.update(status_table(rows[:_MOST_ROWS]), refresh=True)
             return
+        for planned in self._monitor.plan.entries:
+            self._tell_ended(planned.name, state.entries.get(planned.id))
         for row in rows:
             key = (row["state"], row["attempt"], row["error_mode"])
             if self._shown.get(row["id"]) != key:
                 self._shown[row["id"]] = key
                 sys.stderr.write(change_line(row) + "\n")
         sys.stderr.flush()
+
+
+def ended_line(name: str, attempt: AttemptState, decision: str) -> str:
+    """Return how an attempt ended and what follows, as `key=value` words."""
+    mode = attempt.mode.value if attempt.mode is not None else ""
+    words = [f"entry={name}", f"attempt={attempt.number}", f"ended={mode}"]
+    words += [f"reason={attempt.reason!r}"] if attempt.reason else []
+    return " ".join([*words, *([f"then={decision!r}"] if decision else [])])
 
 
 def change_line(row: dict[str, Any]) -> str:

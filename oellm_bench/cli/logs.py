@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from oellm_bench.cli.entries import find_entry
@@ -13,7 +14,7 @@ from oellm_bench.errors import EXIT_DONE, UsageError
 from oellm_bench.log import set_up
 from oellm_bench.monitoring.log_tail import Cursor, read_new
 from oellm_bench.session import Session, find_session
-from oellm_bench.state.fold import AttemptState, EntryState
+from oellm_bench.state.fold import AttemptState, SessionState
 
 _PAUSE_S = 0.5
 
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     for attempt in chosen[:-1]:
         _print_whole(_path(session, planned, attempt, args.stream), attempt)
     if args.follow:
-        _follow(session, planned, chosen[-1].number, args.stream)
+        _follow(session, planned, chosen[-1].number, args.stream, onwards=args.attempt is None)
     else:
         _print_whole(_path(session, planned, chosen[-1], args.stream), chosen[-1])
     return EXIT_DONE
@@ -53,11 +54,11 @@ def _print_whole(path: Path, attempt: AttemptState) -> None:
         cursor = chunk.cursor
 
 
-def _follow(session: Session, planned: PlannedEntry, number: int, stream: str) -> None:
-    """Print what comes, and go on with the next attempt, until the entry is over."""
+def _follow(session: Session, planned: PlannedEntry, number: int, stream: str, *, onwards: bool) -> None:
+    """Print what comes until the attempt is over, with `onwards` until the entry is, one attempt after the other."""
     clock, cursor, announced = SystemClock(), Cursor(), 0
-    while True:
-        entry = session.store().state.entries[planned.id]
+    for state in _states(session):
+        entry = state.entries[planned.id]
         attempt = entry.attempts[number - 1]
         if announced != number:
             _announce(attempt)
@@ -66,20 +67,27 @@ def _follow(session: Session, planned: PlannedEntry, number: int, stream: str) -
         while chunk := read_new(_path(session, planned, attempt, stream), cursor, final=ended):
             _write(chunk.data)
             cursor = chunk.cursor
-        if ended and number < len(entry.attempts):
+        if ended and onwards and number < len(entry.attempts):
             number += 1
-        elif ended and _is_last(entry):
+        elif ended and (entry.over or not onwards):
             return
         else:
             clock.sleep(_PAUSE_S)
 
 
-def _is_last(entry: EntryState) -> bool:
-    return entry.over
+def _states(session: Session) -> Iterator[SessionState]:
+    """Yield the state again and again; the journal is read on from where it was, and anew where it has moved."""
+    store, archived = session.store(), session.layout.journal.exists()
+    while True:
+        yield store.state
+        store.refresh()
+        if not archived and session.layout.journal.exists():
+            store, archived = session.store(), True
 
 
 def _announce(attempt: AttemptState) -> None:
-    ended = f", {attempt.mode.value}: {attempt.reason}" if attempt.mode is not None else ""
+    words = [attempt.mode.value, *([attempt.reason] if attempt.reason else [])] if attempt.mode is not None else []
+    ended = f", {': '.join(words)}" if words else ""
     sys.stderr.write(f"--- attempt {attempt.number}, job {attempt.job_id or '?'}{ended}\n")
     sys.stderr.flush()
 

@@ -20,7 +20,12 @@ _MOST_PROBLEMS = 20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        overrides = [f"-o {text}" for text in unknown if "=" in text and not text.startswith("-")]
+        hint = f"; write {' '.join(overrides)}" if overrides else f"; `oellm-bench {arguments.verb} --help` lists them"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         verb = importlib.import_module(f"oellm_bench.cli.{arguments.verb}")
         code = int(verb.run(arguments))

@@ -49,6 +49,7 @@ def _configuration(parser: argparse.ArgumentParser) -> None:
 
 def _plan(parser: argparse.ArgumentParser) -> None:
     _configuration(parser)
+    parser.add_argument("--fake", action="store_true", help="use the embedded scheduler")
     parser.add_argument("--output", type=Path, metavar="DIR", help="session folder (default: a new one)")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument("--limit", type=_count, metavar="N", help="list only the first N entries")
@@ -95,7 +96,7 @@ def _session(parser: argparse.ArgumentParser, *, optional: bool) -> None:
     parser.add_argument(
         "session",
         metavar="SESSION",
-        help="id or folder of the session" + (" (default: the newest)" if optional else ""),
+        help="id, unique beginning or folder of the session, or last" + (" (default: last)" if optional else ""),
         **({"nargs": "?"} if optional else {}),  # type: ignore[arg-type]
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")

@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     if len(plan.entries) > limit:
         out.print(f"... and {len(plan.entries) - limit} more (--limit N shows N)")
     out.print(summary(plan))
+    sys.stderr.write(
+        "nothing was submitted; `oellm-bench submit` with the same arguments does (--fake: on this machine)\n"
+    )
     return EXIT_DONE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, UsageError
 from oellm_bench.monitoring.classify import Evidence, classify
 from oellm_bench.monitoring.log_tail import Cursor, read_new
+from oellm_bench.monitoring.logs import scan_counted
 from oellm_bench.monitoring.signals import SeenSignal
 from oellm_bench.placeholders import UnknownPlaceholder
 from oellm_bench.restart.base import Failure
@@ -41,6 +43,7 @@ def rehearse_session(session: Session, actions: Mapping[str, str], *, as_json: b
     queued = [
         {
             "entry": names[e.entry],
+            "job_id": monitor.store.state.attempt(e.entry, e.attempt).job_id,
             "signal": e.id.rsplit(":", 1)[-1],
             "action": e.name,
             "argv": list(e.argv),
@@ -50,7 +53,10 @@ def rehearse_session(session: Session, actions: Mapping[str, str], *, as_json: b
         if isinstance(e, ActionQueued)
     ]
     decisions = [
-        _decision(names[e.entry], modes.get(e.entry), e.policy, e.restart, e.reason)
+        {
+            **_decision(names[e.entry], modes.get(e.entry), e.policy, e.restart, e.reason),
+            "job_id": monitor.store.state.attempt(e.entry, e.attempt).job_id,
+        }
         for e in events
         if isinstance(e, Decided)
     ]
@@ -67,21 +73,40 @@ def rehearse_logs(args: argparse.Namespace) -> int:
     settings = watch_settings(
         {"monitoring": asdict(config.monitoring), "restart": asdict(config.restart)}, dict(args.action)
     )
+    jobs = _jobs(args)
     signals = {name: _signals(Path(path), settings) for name, path in args.log}
-    actions = [row for name, seen in signals.items() for row in _actions(name, seen, settings)]
-    decisions = [_state_decision(name, text, signals.get(name, []), settings) for name, text in args.slurm_state]
+    actions = [
+        {**row, "job_id": jobs.get(name, "")}
+        for name, seen in signals.items()
+        for row in _actions(name, seen, settings)
+    ]
+    decisions = [
+        {**_state_decision(name, text, signals.get(name, []), settings), "job_id": jobs.get(name, "")}
+        for name, text in args.slurm_state
+    ]
     failed = 0 if args.dry_run else sum(not _ran(row, settings) for row in actions)
     _report(actions, decisions, as_json=args.json_output)
     return EXIT_NOT_PASSED if failed else EXIT_DONE
+
+
+def _jobs(args: argparse.Namespace) -> dict[str, str]:
+    """Return the job ids by name. Raises UsageError for a job of which nothing else was said."""
+    known = {name for name, _ in (*args.log, *args.slurm_state)}
+    for name, job in args.job:
+        if name not in known:
+            raise UsageError(
+                f"--job {name}={job}: there is no --log and no --slurm-state of '{name}'; give one of them"
+            )
+    return dict(args.job)
 
 
 def _signals(path: Path, settings: WatchSettings) -> list[SeenSignal]:
     if not path.is_file():
         raise UsageError(f"--log: no file '{path}'")
     found: list[SeenSignal] = []
-    cursor = Cursor()
+    cursor, counts = Cursor(), Counter[str]()
     while chunk := read_new(path, cursor, final=True):
-        found += settings.scanner.scan(chunk, "log", frozenset(signal.name for signal in found))
+        found += scan_counted(settings.scanner, chunk, "log", counts, path)
         cursor = chunk.cursor
     return found
 
@@ -126,6 +151,7 @@ def _state_decision(entry: str, text: str, signals: Sequence[SeenSignal], settin
         restarts=0,
         restarts_for_mode=0,
         signals=frozenset(signal.name for signal in signals),
+        subsystems=frozenset(str(signal.metadata.get("subsystem", "")) for signal in signals) - {""},
     )
     decision = decide(failure, settings.policies, max_restarts=settings.restart.max_restarts)
     return _decision(entry, verdict.mode, decision.policy, restart=decision.restart, reason=decision.reason)

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oellm_bench.cli.table import cell, console, print_json, table
-from oellm_bench.core.plan import read_plan
+from oellm_bench.cli.table import cell, console, encodable, print_json, table
+from oellm_bench.core.plan import PlannedEntry, read_plan
 from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED
 from oellm_bench.log import set_up
 from oellm_bench.session import Session, find_session
+from oellm_bench.state.fold import EntryState
 from oellm_bench.view import entry_state, final_result
 
 SCHEMA_VERSION = 1
@@ -23,7 +24,9 @@ _MOST_METRICS = 8  # in the table; the other forms have all of them
 def run(args: argparse.Namespace) -> int:
     """Print the results and return 1 where an entry has not passed."""
     set_up(verbose=args.verbose)
-    return print_results(find_session(args.session), args.form)
+    session = find_session(args.session)
+    sys.stderr.write(f"{session.id}\n")
+    return print_results(session, args.form)
 
 
 def print_results(session: Session, form: str | None) -> int:
@@ -35,8 +38,10 @@ def print_results(session: Session, form: str | None) -> int:
         _print_csv(rows)
     elif form == "md":
         _print_markdown(rows)
-    else:
+    elif rows:
         console().print(table(*_table(rows, _MOST_METRICS)))
+    if any(not row["error_mode"] for row in rows) or not rows:
+        sys.stderr.write(f"not everything is over; `oellm-bench monitor --session {session.id}` collects results\n")
     return EXIT_DONE if rows and all(row["success"] for row in rows) else EXIT_NOT_PASSED
 
 
@@ -49,32 +54,33 @@ def result_rows(session: Session) -> list[dict[str, Any]]:
         if entry is None:
             continue
         if entry.over:
-            rows.append(_row(final_result(planned, entry, session.layout), "", len(entry.attempts)))
+            rows.append(_row(final_result(planned, entry, session.layout), entry, planned))
         else:
             empty = EntryResult(
                 name=planned.name, id=planned.id, attempt=len(entry.attempts), success=False, error_mode=""
             )
-            rows.append(_row(empty, entry_state(entry), len(entry.attempts)))
+            rows.append(_row(empty, entry, planned))
     return rows
 
 
-def _row(result: EntryResult, unfinished: str, attempts: int) -> dict[str, Any]:
+def _row(result: EntryResult, entry: EntryState, planned: PlannedEntry) -> dict[str, Any]:
     return {
         "name": result.name,
         "id": result.id,
         "success": result.success,
         "error_mode": result.error_mode,
-        "state": unfinished or ("PASSED" if result.success else "FAILED"),
+        "state": entry_state(entry),
         "reason": result.reason,
-        "attempts": attempts,
-        "parameters": dict(result.parameters),
+        "attempts": len(entry.attempts),
+        "parameters": dict(planned.parameters),
         "metrics": dict(result.metrics),
+        "requirements": len(planned.requirements),
         "requirements_not_met": list(result.requirements_not_met),
         "exec_time_s": result.exec_time_s,
     }
 
 
-def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[str], list[list[object]]]:
+def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[str], list[Sequence[object]]]:
     """Return header and cells: the fixed columns, then scalar metrics."""
     metrics = list(
         dict.fromkeys(
@@ -84,14 +90,17 @@ def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[st
             if not isinstance(value, list | dict) and name != "is_success"
         )
     )[:most]
-    header = ["entry", "result", "attempts", "exec_time_s", *metrics, "note"]
-    cells = [
+    parameters = list(dict.fromkeys(name for row in rows for name in row["parameters"]))
+    header = ["entry", "result", "attempts", "exec_time_s", *parameters, *metrics, "requirements", "note"]
+    cells: list[Sequence[object]] = [
         [
             row["name"],
-            row["state"] if row["success"] or not row["error_mode"] else row["error_mode"],
+            _outcome(row),
             row["attempts"],
             row["exec_time_s"],
+            *(row["parameters"].get(name) for name in parameters),
             *(row["metrics"].get(name) for name in metrics),
+            _met(row),
             "; ".join(row["requirements_not_met"]) or row["reason"],
         ]
         for row in rows
@@ -99,19 +108,32 @@ def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[st
     return header, cells
 
 
+def _outcome(row: Mapping[str, Any]) -> str:
+    """Return the state, and with FAILED why; a cancelled entry's mode would only say it again."""
+    failed = row["state"] == "FAILED" and row["error_mode"]
+    return f"FAILED ({row['error_mode']})" if failed else str(row["state"])
+
+
+def _met(row: Mapping[str, Any]) -> str | None:
+    total = row["requirements"]
+    return f"{total - len(row['requirements_not_met'])}/{total}" if total and row["metrics"] else None
+
+
 def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     header, cells = _table(rows, None)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([["" if value is None else _inert(value) for value in line] for line in cells])
+    writer.writerows([["" if value is None else _inert(value) for value in line] for line in [header, *cells]])
 
 
 def _inert(value: object) -> object:
     """Keep a spreadsheet from reading text that a job wrote as a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    if not isinstance(value, str):
+        return value
+    return encodable(f"'{value}" if value[:1] in ("=", "+", "-", "@") else value)
 
 
 def _print_markdown(rows: Sequence[Mapping[str, Any]]) -> None:
     header, cells = _table(rows, None)
-    lines = [header, ["---"] * len(header), *([cell(value).replace("|", "\\|") for value in line] for line in cells)]
+    lines = [[cell(value).replace("|", "\\|") for value in line] for line in [header, *cells]]
+    lines.insert(1, ["---"] * len(header))
     sys.stdout.write("".join(f"| {' | '.join(line)} |\n" for line in lines))

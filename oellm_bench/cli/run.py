@@ -9,7 +9,7 @@ from oellm_bench.cli.configuration import prepare
 from oellm_bench.cli.results import print_results
 from oellm_bench.cli.submit import submit
 from oellm_bench.cli.watching import watch
-from oellm_bench.errors import EXIT_DONE
+from oellm_bench.errors import EXIT_DONE, EXIT_UNREACHABLE
 from oellm_bench.log import set_up
 
 
@@ -19,6 +19,8 @@ def run(args: argparse.Namespace) -> int:
     session, code = submit(args, prepare(args))
     sys.stdout.write(f"{session.id}\n")
     sys.stdout.flush()
+    if code == EXIT_UNREACHABLE:
+        return code
     watched = watch(session, interval_s=args.interval, once=False, actions={})
     print_results(session, None)
     return watched if code == EXIT_DONE else max(code, watched)

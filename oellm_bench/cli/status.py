@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     finished = "finished" if state.finished else "unfinished"
     out.print(f"{session.id}: {finished}, {session.session_dir}")
     out.print(status_table(view["entries"]))
+    if view["actions"]["not_done"]:
+        out.print(f"{view['actions']['not_done']} actions failed or are still to be run, see the session's journal")
     return EXIT_DONE
 
 

@@ -13,11 +13,12 @@ from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.cli.watching import watch
-from oellm_bench.clock import SystemClock
+from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.core.events import Selected
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, UsageError
+from oellm_bench.fileio import file_lock
 from oellm_bench.log import set_up
 from oellm_bench.rendering.sbatch import render_submission
 from oellm_bench.schedulers.base import Limits
@@ -39,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
     session, code = submit(args, prepared)
     if args.json:
         print_json(submit_document(session))
+    elif args.monitor:
+        sys.stdout.write(f"{session.id}\n")
+        sys.stdout.flush()
     else:
         _print_jobs(session)
     if args.monitor and code == EXIT_DONE:
@@ -50,18 +54,32 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     """Write the session where it is new, submit what is due, and return it with an exit code."""
     clock = SystemClock()
     _confirm(prepared, yes=args.yes)
-    selected = _selected(prepared.campaign.plan, args.subset)
-    session = prepared.written(clock)
-    plan = read_plan(session.layout.sweep)
-    store = session.store()
-    with store.locked():
-        missing = [entry for entry in selected if entry not in store.state.entries]
-        if missing:
-            store.append(Selected(at=clock.now(), entries=tuple(missing)))
-    submitter = make_submitter(session, plan, store, clock)
+    session, store = _settled(args, prepared, clock)
+    submitter = make_submitter(session, read_plan(session.layout.sweep), store, clock)
     submitter.recover(session.looked_up_since)
     submitter.submit_due()
     return session, _exit_code(store.state)
+
+
+def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tuple[Session, SessionStore]:
+    """Return the session to submit, its entries selected.
+
+    Two submits at once would otherwise each make a session of their own, and a session may end between the look
+    and the lock: so the look is repeated under the lock until both agree.
+    """
+    while True:
+        with file_lock(prepared.state_layout.submit_lock):
+            if prepared.is_current():
+                session = prepared.written(clock)
+                store = session.store()
+                with store.locked():
+                    if not store.state.finished:
+                        plan = read_plan(session.layout.sweep)
+                        wanted = _selected(plan, args.subset)
+                        missing = [entry for entry in wanted if entry not in store.state.entries]
+                        store.append(*([Selected(at=clock.now(), entries=tuple(missing))] if missing else []))
+                        return session, store
+        prepared = prepare(args)
 
 
 def submit_document(session: Session) -> dict[str, Any]:
@@ -81,6 +99,9 @@ def _print_jobs(session: Session) -> None:
     sys.stdout.write(f"{session.id}\n")
     rows = [(name, attempt.number, attempt.job_id, attempt.token) for name, attempt in _jobs(session)]
     console().print(table(("entry", "attempt", "job", "token"), rows))
+    sys.stderr.write(
+        f"`oellm-bench monitor --session {session.id}` watches them, restarts by policy, collects results\n"
+    )
 
 
 def _jobs(session: Session) -> list[tuple[str, AttemptState]]:

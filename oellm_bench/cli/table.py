@@ -13,6 +13,7 @@ from rich.text import Text
 
 # Wide enough that nothing is cut where no person looks at a screen: pipes, files, CI logs.
 _NO_SCREEN = 4000
+_LONGEST_CELL = 300  # characters; --json has all of a value
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -28,19 +29,30 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     result = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(columns):
         numeric = bool(found) and all(isinstance(row[index], int | float) for row in found)
-        result.add_column(title, justify="right" if numeric else "left", no_wrap=index == 0, overflow="fold")
+        result.add_column(
+            Text(cell(title)), justify="right" if numeric else "left", no_wrap=index == 0, overflow="fold"
+        )
     for row in found:
         result.add_row(*(Text(cell(value)) for value in row))
     return result
 
 
 def cell(value: object) -> str:
-    """Return a value as it stands in a table: short, control characters out."""
+    """Return a value as it stands in a table: short, control characters out, fit for stdout."""
     if value is None or value == "":
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "".join(character if character.isprintable() else " " for character in str(value))
+    text = str(value)
+    if len(text) > _LONGEST_CELL:
+        text = f"{text[: _LONGEST_CELL - 3]}..."
+    return "".join(character if character.isprintable() else " " for character in encodable(text))
+
+
+def encodable(text: str) -> str:
+    """Return a text that stdout can take: what its encoding has no bytes for is written as an escape."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def print_json(document: Any) -> None:

@@ -3,43 +3,68 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from oellm_bench.assemble import make_monitor
 from oellm_bench.cli.live import LiveTable
-from oellm_bench.clock import SystemClock
+from oellm_bench.clock import Clock, SystemClock
+from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE
-from oellm_bench.monitor import Monitor
+from oellm_bench.monitor import Cycle, Monitor
 from oellm_bench.session import Session
 from oellm_bench.state.lease import Lease
 from oellm_bench.view import final_result
 
-_SHORTEST_LEASE_S = 60.0
+_LONGEST_PAUSE_S = 60.0  # between two looks, where no other is given; a lease lasts three of them
+_RENEW_S = 5.0
 
 
 def watch(session: Session, *, interval_s: float | None, once: bool, actions: Mapping[str, str]) -> int:
     """Watch a session and return the exit code: 0 all passed, 1 some did not, 4 no answer (with `once`)."""
     clock = SystemClock()
-    monitor = make_monitor(session, actions, clock)
-    if monitor.store.state.finished:
-        return exit_code(monitor)
-    pause = monitor.settings[0].monitoring.interval_s if interval_s is None else interval_s
-    lease = Lease(session.state_layout.lease(session.id), clock, length_s=max(3 * pause, _SHORTEST_LEASE_S))
+    longest = max(interval_s or 0.0, _LONGEST_PAUSE_S)
+    lease = Lease(session.state_layout.lease(session.id), clock, length_s=3 * longest)
+    # The lease comes first: what is read before it is held may be over by the time it is.
     lease.acquire()
     try:
-        with LiveTable(monitor) as live:
-            while True:
-                lease.renew()
-                cycle = monitor.step()
-                live.update()
-                if cycle.finished or once:
-                    break
-                clock.sleep(pause)
+        monitor = make_monitor(session, actions, clock)
+        if monitor.store.state.finished:
+            return exit_code(monitor)
+        monitor.store.guard = _renewing(lease, clock)
+        cycle = _watch(monitor, lease, interval_s, once=once)
     finally:
         lease.release()
     if not cycle.finished:
         return EXIT_DONE if cycle.answered else EXIT_UNREACHABLE
     return exit_code(monitor)
+
+
+def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bool) -> Cycle:
+    pause = interval_s
+    if pause is None:
+        pause = min(monitor.settings[0].monitoring.interval_s, monitor.scheduler.longest_pause_s)
+    with LiveTable(monitor) as live:
+        while True:
+            lease.renew()
+            cycle = monitor.step()
+            live.update()
+            if cycle.finished or once:
+                return cycle
+            monitor.clock.sleep(pause)
+
+
+def _renewing(lease: Lease, clock: Clock) -> Callable[[], None]:
+    """Return a guard that keeps the lease through a long cycle, and stops it where the lease was lost."""
+    renewed = clock.now()
+
+    def guard() -> None:
+        nonlocal renewed
+        if clock.now() - renewed > _RENEW_S:
+            lease.renew()
+            renewed = clock.now()
+
+    return guard
 
 
 def exit_code(monitor: Monitor) -> int:
@@ -48,5 +73,19 @@ def exit_code(monitor: Monitor) -> int:
     results = [final_result(plan.by_id[entry.id], entry, layout) for entry in monitor.store.state.entries.values()]
     for name, message in monitor.delivery.failed.items():
         sys.stderr.write(f"oellm-bench: sink {name} failed: {message}\n")
-    passed = all(result.success for result in results) and not monitor.delivery.failed
+    undone = [action for action in monitor.store.state.actions.values() if not action.done]
+    for action in undone:
+        sys.stderr.write(f"oellm-bench: action {action.queued.name} failed: {action.message}\n")
+    passed = all(result.success for result in results) and not monitor.delivery.failed and not undone
+    sys.stderr.write(f"{summary(results)}; {layout.root}\n")
     return EXIT_DONE if passed else EXIT_NOT_PASSED
+
+
+def summary(results: Sequence[EntryResult]) -> str:
+    """Return how a session went in one line."""
+    passed = sum(result.success for result in results)
+    modes = Counter(result.error_mode for result in results if not result.success)
+    failed = ", ".join(f"{count} {mode}" for mode, count in modes.most_common())
+    restarted = sum(result.attempt > 1 for result in results)
+    words = [f"{passed} of {len(results)} passed", *([failed] if failed else [])]
+    return ", ".join([*words, *([f"{restarted} after a restart"] if restarted else [])])

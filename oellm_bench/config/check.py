@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
+from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.result import ErrorMode
-from oellm_bench.errors import Problem
+from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.launchers.base import Launcher
 from oellm_bench.monitoring.signals import signal_problems
 from oellm_bench.naming import check_name, check_template
 from oellm_bench.rendering import directives as sbatch
+from oellm_bench.restart.base import RestartPolicy
+from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.shell import SHORTEST_SECRET, is_secret_name
+from oellm_bench.sinks.base import Sink
 
 _ABOVE_ZERO = {
     "project": ("timeout_s",),
@@ -42,7 +48,9 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.container, "container", lambda: project.container.instantiate(Launcher).validate()),
         (project.slurm, "slurm.sbatch", lambda: sbatch.check(project.slurm.sbatch)),
         (project.slurm, "", lambda: _slurm_problems(project)),
-        (project.backend, "", lambda: _secret_problems("backend", getattr(project.backend, "environment", {}))),
+        (project.backend, "", lambda: _environment_problems("backend", getattr(project.backend, "environment", {}))),
+        (project.slurm.client, "", lambda: _client_problems(project)),
+        (project.sinks, "", lambda: _sink_problems(project)),
         (project.requirements, "", lambda: _requirement_problems(project)),
         (project.restart, "", lambda: _restart_problems(project)),
         (project.monitoring, "", lambda: _monitoring_problems(project)),
@@ -88,19 +96,27 @@ def _slurm_problems(project: Project) -> list[Problem]:
     except ValueError as err:
         fix = "give words, and close every quote"
         problems.append(Problem(what=str(err), where="slurm.launcher_cmd", fix=fix))
-    return [*problems, *_secret_problems("slurm", project.slurm.environment)]
+    return [*problems, *_environment_problems("slurm", project.slurm.environment)]
 
 
-def _secret_problems(section: str, environment: Mapping[str, Any]) -> list[Problem]:
-    return [
+def _environment_problems(section: str, environment: Mapping[str, Any]) -> list[Problem]:
+    """Return the names that no process can be given, and those whose values must not be written down."""
+    where = f"{section}.environment"
+    names = [
+        Problem(what=f"'{name}' can name no variable", where=where, fix="write NAME: VALUE")
+        for name in environment
+        if not name or "=" in name
+    ]
+    secrets = [
         Problem(
             what=f"'{name}' looks like a secret, and its value would be written to disk",
-            where=f"{section}.environment.{name}",
+            where=f"{where}.{name}",
             fix="take it out and export it where you submit: jobs inherit that environment",
         )
         for name, value in environment.items()
         if is_secret_name(name) and len(str(value)) >= SHORTEST_SECRET
     ]
+    return [*names, *secrets]
 
 
 def _requirement_problems(project: Project) -> list[Problem]:
@@ -117,16 +133,49 @@ def _requirement_problems(project: Project) -> list[Problem]:
 
 def _restart_problems(project: Project) -> list[Problem]:
     modes = [mode.value for mode in ErrorMode]
-    return _number_problems("restart", project.restart) + [
+    policies = project.restart.restart_policies
+    unusable = [
+        problem
+        for index, item in enumerate(policies)
+        for problem in _unusable(item.implementation, f"restart.restart_policies.{index}.implementation", RestartPolicy)
+    ]
+    return [*_number_problems("restart", project.restart), *unusable] + [
         Problem(
             what=f"'{item.mode}' is no error mode",
             where=f"restart.restart_policies.{index}.mode",
             fix=f"valid: {', '.join(modes)}",
         )
-        for index, item in enumerate(project.restart.restart_policies)
+        for index, item in enumerate(policies)
         if item.mode not in modes
     ]
 
 
+def _client_problems(project: Project) -> list[Problem]:
+    """Return why the client cannot be made; making one touches no disk, so the folder may be any."""
+    return [*_unusable(project.slurm.client, "slurm.client", Scheduler, Path(project.project.base_output_dir))]
+
+
+def _sink_problems(project: Project) -> list[Problem]:
+    return [problem for name, sink in project.sinks.items() for problem in _unusable(sink, f"sinks.{name}", Sink)]
+
+
+def _unusable(config: PluginConfig, where: str, interface: Any, *arguments: Any) -> Iterator[Problem]:
+    """Make the implementation as a session would, and yield what it says against its configuration."""
+    try:
+        config.instantiate(interface, *arguments)
+    except ConfigError as err:
+        for problem in err.problems:
+            inner = re.sub(r"\[(\d+)\]", r".\1", problem.where)
+            yield replace(problem, where=inner if inner.startswith(where) else ".".join(filter(None, (where, inner))))
+    except (ImportError, LookupError, OSError, TypeError, ValueError) as err:
+        yield Problem(what=f"{config.class_name} cannot be made ({err})", where=where, fix="correct its values")
+
+
 def _monitoring_problems(project: Project) -> list[Problem]:
-    return [*_number_problems("monitoring", project.monitoring), *signal_problems(project.monitoring)]
+    settings = project.monitoring
+    problems = [*_number_problems("monitoring", settings), *signal_problems(settings)]
+    if settings.class_name == "NullMonitor" and settings.inactivity_s > 0:
+        what = f"NullMonitor reads no logs, so {settings.inactivity_s:g} s of silence cannot be noticed"
+        fix = "set it to 0, or use SlurmLogMonitor"
+        problems.append(Problem(what=what, where="monitoring.inactivity_s", fix=fix))
+    return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oellm_bench.config.overrides import Overrides, parse_overrides
-from oellm_bench.config.provenance import Provenance, Source
+from oellm_bench.config.provenance import Provenance, Source, shown
 from oellm_bench.config.search_path import hydra_folders
 from oellm_bench.errors import ConfigError, Problem, nearest
 
@@ -99,14 +100,16 @@ def _compose(
     try:
         config = compose(reference, overrides=lines)
         defaults = loader.compute_defaults_list(reference, lines, RunMode.RUN).defaults
+        sources = [
+            Source(path, default.package or "")
+            for default in defaults
+            if default.config_path and (path := _file(default.config_path, folders)) is not None
+        ]
+        problems = [problem for source in sources for problem in source.problems()]
+    except RecursionError as err:
+        raise ConfigError(_recursion_problem(folders)) from err
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as err:
         raise ConfigError(_hydra_problem(err, reference, folders, loader)) from err
-    sources = [
-        Source(path, default.package or "")
-        for default in defaults
-        if default.config_path and (path := _file(default.config_path, folders)) is not None
-    ]
-    problems = [problem for source in sources for problem in source.problems()]
     if problems:
         raise ConfigError(problems)
     _drop_values_of_replaced_plugins(config, sources)
@@ -165,10 +168,18 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
         where = f"{mark.name}:{mark.line + 1}" if mark else reference
         fix = "keep one of the two" if "duplicate key" in str(err) else "correct the YAML"
         return Problem(what=str(err.problem or err), where=where, fix=fix)
+    if "must be a DictConfig" in text:
+        where = shown(_file(reference, folders) or Path(reference))
+        return Problem(what="the file holds no mapping", where=where, fix="write KEY: VALUE lines")
     if "Cannot find primary config" in text:
         names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
         where = ", ".join(str(folder) for folder in folders)
-        return Problem(what=f"no file '{reference}.yaml'", where=where, fix=nearest(reference, names))
+        fix = nearest(reference, names) if len(folders) > 1 else f"name its folder with -C; {nearest(reference, names)}"
+        return Problem(what=f"no file '{reference}.yaml'", where=where, fix=fix)
+    if "No match in the defaults list" in text:
+        group = text.split("Could not override '")[-1].split("'")[0].lstrip("/")
+        what = f"the defaults list overrides '{group}', which is no group"
+        return Problem(what=what, where=_quoting_file(group, "", folders), fix=nearest(group, loader.list_groups("")))
     if "Could not find '" in text:
         group, _, option = text.split("Could not find '")[1].split("'")[0].rpartition("/")
         options = loader.get_group_options(group)
@@ -178,11 +189,21 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
     return Problem(what=" ".join(f"{text}{cause}".split()), where=reference)
 
 
+def _recursion_problem(folders: Sequence[Path]) -> Problem:
+    """Find the anchor that holds itself; nothing else makes a configuration endless."""
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.yaml"))):
+        with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+            if line := Source(path, "").recursive_at:
+                return Problem(what="an anchor holds itself", where=f"{shown(path)}:{line}", fix="write the values out")
+    what = "values are nested too deeply"
+    return Problem(what=what, where=", ".join(map(str, folders)), fix="take levels out")
+
+
 def _quoting_file(group: str, option: str, folders: Sequence[Path]) -> str:
     """Return the root file that asks for the option, or the command line."""
     for folder in folders:
         for path in folder.glob("*.yaml"):
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 if group in line and option in line:
-                    return f"{path}:{number}"
+                    return f"{shown(path)}:{number}"
     return f"-o {group}={option}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from oellm_bench.builtins import load_all
 from oellm_bench.config.compose import Composition, Variant
-from oellm_bench.config.resolve import Dependents, resolve
+from oellm_bench.config.resolve import Dependents, Unresolved, resolve
 from oellm_bench.config.schema import Project, SweepConfig
 from oellm_bench.config.sweep import Point, expand, keys_of
 from oellm_bench.config.typing import Fault, FaultyConfig, field_types, parse
 from oellm_bench.errors import ConfigError, Problem, nearest
+
+# Sections without packaged values, where null is what YAML has when all items are commented out.
+_MAY_BE_NULL = frozenset({"datasets", "requirements", "sweep"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ def base_project(composition: Composition) -> Project:
     """Return the configuration without its sweep, from the first variant. Raises ConfigError."""
     load_all()
     variant = composition.variants[0]
-    return _Sections().project(normalised(resolve(variant.config, variant.provenance)), variant)
+    sections = _Sections()
+    return sections.project(_resolved(variant, sections), variant)
 
 
 def configured_points(composition: Composition) -> list[ConfiguredPoint]:
@@ -54,17 +58,19 @@ def normalised(data: Mapping[str, Any]) -> dict[str, Any]:
     if "restart_policies" not in data:
         return data
     rest = {key: value for key, value in data.items() if key != "restart_policies"}
-    restart = {**(rest.get("restart") or {}), "restart_policies": data["restart_policies"]}
-    return {**rest, "restart": restart}
+    restart = rest.get("restart", {})
+    if not isinstance(restart, Mapping):
+        return rest  # whatever it is, it is refused
+    return {**rest, "restart": {**restart, "restart_policies": data["restart_policies"]}}
 
 
 def _variant_points(variant: Variant, swept: Mapping[str, Sequence[Any]]) -> Iterator[ConfiguredPoint]:
-    base = normalised(resolve(variant.config, variant.provenance))
     sections = _Sections()
+    base = _resolved(variant, sections)
     try:
         sweep = parse(SweepConfig, base.get("sweep") or {}, "sweep")
     except FaultyConfig as err:
-        raise _located(err, variant) from err
+        raise _located(err.faults, variant) from err
     points = _located_expand(sweep, swept, variant)
     addressed = [key for key in keys_of(points) if "." in key]
     _check_addresses(addressed, base, variant)
@@ -79,6 +85,16 @@ def _variant_points(variant: Variant, swept: Mapping[str, Sequence[Any]]) -> Ite
         yield ConfiguredPoint(parameters={**variant.choices, **point}, project=project, variant=variant)
     if problems:
         raise ConfigError(problems)
+
+
+def _resolved(variant: Variant, sections: _Sections) -> dict[str, Any]:
+    """Return the configuration as plain data. Raises ConfigError, for values that are none and all other faults."""
+    try:
+        return normalised(resolve(variant.config, variant.provenance))
+    except Unresolved as err:
+        faults = sections.faults(normalised(err.data))
+        others = _located([fault for fault in faults if not _touches(fault.key, err.keys)], variant)
+        raise ConfigError([*err.problems, *others.problems]) from err
 
 
 def _located_expand(sweep: SweepConfig, swept: Mapping[str, Sequence[Any]], variant: Variant) -> list[Point]:
@@ -151,22 +167,37 @@ class _Sections:
 
     def project(self, data: Mapping[str, Any], variant: Variant) -> Project:
         """Return the typed configuration. Raises ConfigError with file and line of every fault."""
+        values, faults = self._values(data)
+        if faults:
+            raise _located(faults, variant)
+        return Project(**values)
+
+    def faults(self, data: Mapping[str, Any]) -> list[Fault]:
+        """Return every fault of the data."""
+        return self._values(data)[1]
+
+    def _values(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         types = field_types(Project)
         faults = [
             Fault(name, f"unknown key '{name}'", _unknown_root_fix(name, [*types]))
             for name in data
             if name not in types
         ]
+        faults += [
+            Fault(name, "null would take away the packaged values", "give a mapping, or take the line out")
+            for name in types
+            if name in data and data[name] is None and name not in _MAY_BE_NULL
+        ]
         values: dict[str, Any] = {}
         for name, hint in types.items():
-            section = data.get(name)
+            section = data.get(name, {})
+            if section is None and name not in _MAY_BE_NULL:
+                continue
             try:
                 values[name] = self._section(name, hint, {} if section is None else section)
             except FaultyConfig as err:
                 faults.extend(err.faults)
-        if faults:
-            raise _located(FaultyConfig(tuple(faults)), variant)
-        return Project(**values)
+        return values, faults
 
     def _section(self, name: str, hint: Any, section: Any) -> Any:
         key = (name, id(section))
@@ -181,7 +212,12 @@ def _unknown_root_fix(name: str, known: Sequence[str]) -> str:
     return hint if hint.startswith("did") else f"a parameter of all entries goes into sweep.base_values; {hint}"
 
 
-def _located(err: FaultyConfig, variant: Variant) -> ConfigError:
+def _touches(key: str, keys: Collection[str]) -> bool:
+    """Tell whether a key is among `keys`, above or below one of them."""
+    return any(key == other or key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in keys)
+
+
+def _located(faults: Sequence[Fault], variant: Variant) -> ConfigError:
     return ConfigError(
-        Problem(what=fault.what, where=variant.provenance.where(fault.key), fix=fault.fix) for fault in err.faults
+        Problem(what=fault.what, where=variant.provenance.where(fault.key), fix=fault.fix) for fault in faults
     )

@@ -57,6 +57,11 @@ class Source:
                 where = f"{self.path}:{node.start_mark.line + 1}: {key}"
                 yield Problem(what=what, where=where, fix=f"quote it: '{node.value}'")
 
+    @property
+    def recursive_at(self) -> int:
+        """The line (from 1) of an anchor that holds itself, 0 where there is none."""
+        return _recursive_line(self._root, ()) if self._root is not None else 0
+
     def keys(self) -> Mapping[str, object]:
         """Return the plain content of the file, without its defaults list."""
         with self.path.open(encoding="utf-8") as stream:
@@ -83,16 +88,22 @@ class Provenance:
         parts = key.split(".")
         for length in range(len(parts), 0, -1):
             name = ".".join(parts[:length])
-            if name in self.overrides:
-                return f"{self.overrides[name]}: {key}"
+            typed = next((o for k, o in self.overrides.items() if k == name or k.startswith(f"{name}.")), None)
+            if name in self.overrides or (typed and not any(name in source.lines for source in self.sources)):
+                return f"{self.overrides.get(name, typed)}: {key}"
             for source in reversed(self.sources):
                 if name in source.lines:
-                    return f"{source.path}:{source.lines[name]}: {key}"
+                    return f"{shown(source.path)}:{source.lines[name]}: {key}"
         primary = next((source.path for source in reversed(self.sources) if not source.package), None)
-        return f"{primary}: {key}" if primary else key
+        return f"{shown(primary)}: {key}" if primary else key
 
     def _sets(self, key: str) -> bool:
         return key in self.overrides or any(key in source.lines for source in self.sources)
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as a person here needs it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _collect(node: yaml.Node, prefix: str, found: dict[str, int]) -> None:
@@ -106,6 +117,17 @@ def _collect(node: yaml.Node, prefix: str, found: dict[str, int]) -> None:
             name = f"{prefix}.{index}"
             found[name] = item.start_mark.line + 1
             _collect(item, name, found)
+
+
+def _recursive_line(node: yaml.Node, within: tuple[yaml.Node, ...]) -> int:
+    if any(node is outer for outer in within):
+        return int(node.start_mark.line) + 1
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [child for pair in node.value for child in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    return next((line for child in children if (line := _recursive_line(child, (*within, node)))), 0)
 
 
 def _scalars(node: yaml.Node, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:

@@ -20,30 +20,41 @@ _ENVIRONMENT = re.compile(r"[Ee]nvironment variable '([^']*)' not found")
 _VARIABLE = re.compile(r"\$\{oc\.env:([^${},]*)\}")
 
 
+class Unresolved(ConfigError):
+    """Values that are none. `data` is the configuration without them, `keys` are theirs: the rest can be checked."""
+
+    def __init__(self, problems: Sequence[Problem], data: dict[str, Any], keys: frozenset[str]) -> None:
+        super().__init__(problems)
+        self.data = data
+        self.keys = keys
+
+
 def resolve(config: DictConfig, provenance: Provenance) -> dict[str, Any]:
     """Return the configuration as plain data.
 
-    Raises ConfigError with every reference that leads nowhere, and every value that is none.
+    Raises Unresolved with every reference that leads nowhere, and every value that is none.
     """
+    problems: list[Problem] = []
+    keys: set[str] = set()
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as err:
-        problems = [
-            problem
-            for key, text in interpolated_leaves(config)
-            if (leaf_error := _error_of(config, key)) is not None
-            for problem in _unresolved(key, text, leaf_error, provenance)
-        ]
-        raise ConfigError(problems or [Problem(what=str(err).splitlines()[0])]) from err
+        plain = OmegaConf.to_container(config, resolve=False)
+        for key, text in interpolated_leaves(config):
+            if (leaf_error := _error_of(config, key)) is not None:
+                problems += _unresolved(key, text, leaf_error, provenance)
+                keys.add(key)
+        problems = problems or [Problem(what=str(err).splitlines()[0])]
     assert isinstance(plain, dict)
-    useless = [
-        Problem(what=what, where=provenance.where(key), fix="give a value")
-        for key, value in leaves(plain)
-        if (what := useless_value(value))
-    ]
-    if useless:
-        raise ConfigError(useless)
-    return {str(key): value for key, value in plain.items()}
+    for key, value in leaves(plain):
+        if what := useless_value(value) or useless_value(key):
+            problems.append(Problem(what=what, where=provenance.where(key), fix="give a value"))
+            keys.add(key)
+    data = {str(key): value for key, value in plain.items()}
+    if problems:
+        interpolated = {key for key, _ in interpolated_leaves(config)}
+        raise Unresolved(problems, data, frozenset(keys | interpolated))
+    return data
 
 
 def useless_value(value: object) -> str:
@@ -54,6 +65,16 @@ def useless_value(value: object) -> str:
         return f"{value} is not a finite number"
     if isinstance(value, bytes):
         return "bytes can stand in no plan"
+    return _useless_text(value) if isinstance(value, str) else ""
+
+
+def _useless_text(text: str) -> str:
+    if "\0" in text:
+        return f"{text!r} holds a NUL character, which no command, variable or path can"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"{text!r} cannot be written as UTF-8"
     return ""
 
 

@@ -40,15 +40,23 @@ def keys_of(points: Sequence[Point]) -> list[str]:
 
 def _alternatives(axes: object) -> list[Mapping[str, Any]]:
     if isinstance(axes, Mapping):
-        return [axes]
+        return [_with_text_keys(axes)]
     if isinstance(axes, list) and axes:
         for index, item in enumerate(axes):
             if not isinstance(item, Mapping):
                 what = f"item {index} is {item!r}"
                 raise ConfigError(Problem(what=what, where="sweep.axes", fix="give mappings: [{lr: 1}, {lr: 2}]"))
-        return axes
+        return [_with_text_keys(item) for item in axes]
     fix = "give a mapping of lists, or a list of mappings; leave axes out for one entry"
     raise ConfigError(Problem(what=f"{axes!r} is no sweep", where="sweep.axes", fix=fix))
+
+
+def _with_text_keys(axes: Mapping[Any, Any]) -> Mapping[str, Any]:
+    odd = [key for key in axes if not isinstance(key, str)]
+    if odd:
+        what = f"YAML reads the axis {odd[0]!r} as no text"
+        raise ConfigError(Problem(what=what, where="sweep.axes", fix="put it in quotes"))
+    return axes
 
 
 def _values(key: str, values: object) -> list[Any]:

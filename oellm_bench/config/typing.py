@@ -41,14 +41,28 @@ def parse(schema: type[T], data: Any, key: str = "") -> T:
     list may be null, as YAML has it where all items are commented out: it is as if it were not there.
     """
     data = _without_nulls(schema, data)
-    missing = tuple(_unnamed_plugins(schema, data, key))
-    if not missing:
+    said = ""
+    if not tuple(_unnamed_plugins(schema, data, key)):
         try:
-            return typing.cast(T, compoconf.parse_config(schema, data, strict_types=True, key_history=key))
-        except (ValueError, KeyError, TypeError):
-            pass  # compoconf stops at the first fault and words it for programmers: look for all of them
+            return typing.cast(T, _parsed(schema, data, key))
+        except (ValueError, KeyError, TypeError) as err:
+            said = str(err)  # compoconf stops at the first fault and words it for programmers: look for all of them
     faults = tuple(_faults(schema, data, key))
-    raise FaultyConfig(faults or (Fault(key, "cannot be read"),))
+    raise FaultyConfig(faults or (Fault(key, f"cannot be read ({said})"),))
+
+
+def _parsed(schema: Any, data: Any, key: str) -> Any:
+    """Have compoconf read the data; it takes any class_name for its own marker, so a plain field of that name is ours.
+
+    Raises ValueError, KeyError or TypeError.
+    """
+    read = functools.partial(compoconf.parse_config, strict_types=True, key_history=key)
+    named = dataclasses.is_dataclass(schema) and isinstance(data, Mapping) and "class_name" in data
+    hint = field_types(typing.cast(type, schema)).get("class_name") if named else None
+    if hint is None:
+        return read(schema, data)
+    parsed: Any = read(schema, {name: value for name, value in data.items() if name != "class_name"})
+    return dataclasses.replace(parsed, class_name=read(hint, data["class_name"]))
 
 
 def _without_nulls(hint: Any, data: Any) -> Any:
@@ -135,10 +149,17 @@ def _leaf_faults(hint: Any, data: Any, key: str) -> Iterator[Fault]:
     if data == "???":
         yield Fault(key, "a value is missing (???)", f"give {hint_text(hint)}")
         return
+    odd = [name for name in data if not isinstance(name, str)] if isinstance(data, Mapping) else []
+    if odd:
+        for name in odd:
+            yield Fault(_join(key, str(name)), f"YAML reads the key {name!r} as no text", "put it in quotes")
+        return
     try:
         compoconf.parse_config(hint, data, strict_types=True, key_history=key)
     except (ValueError, KeyError, TypeError):
-        yield Fault(key, f"{_shown(data)} is not {hint_text(hint)}")
+        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+        fix = nearest(str(data), choices) if all(isinstance(choice, str) for choice in choices) else ""
+        yield Fault(key, f"{_shown(data)} is not {hint_text(hint)}", fix if fix.startswith("did") else "")
 
 
 def _unnamed_plugins(hint: Any, data: Any, key: str) -> Iterator[str]:

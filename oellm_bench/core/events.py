@@ -56,8 +56,8 @@ class Submitted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionFailed(Event):
-    """A submission did not get an id. `outcome`: `unclear` (the job may exist), `refused` (for good), or `full`
-    (no place in the queue just now; it is as if it had not been tried).
+    """A submission did not get an id. `outcome`: `unclear` (the job may exist), `refused` (for good), or `unsent`
+    (nobody there, or no place in the queue just now: it is as if it had not been tried).
     """
 
     token: str
@@ -178,6 +178,8 @@ _KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in Event.__sub
 
 def from_document(document: Mapping[str, Any]) -> Event:
     """Read what `to_document` wrote. Raises ValueError for an event this version does not know."""
+    if not isinstance(document, Mapping):
+        raise ValueError("not a mapping")
     values = dict(document)
     kind = _KINDS.get(values.pop("event", ""))
     if kind is None:

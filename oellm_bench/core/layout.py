@@ -14,7 +14,7 @@ class EntryLayout:
 
     @property
     def results(self) -> Path:
-        """The normalised result."""
+        """The normalised result of the latest attempt, a copy of the attempt's own."""
         return self.root / "results.json"
 
     @property
@@ -57,6 +57,11 @@ class AttemptLayout:
     def ray_startup(self) -> Path:
         """What the start of the Ray head wrote."""
         return self.root / "ray_startup.log"
+
+    @property
+    def results(self) -> Path:
+        """The normalised result of this very attempt."""
+        return self.root / "results.json"
 
     @property
     def exit(self) -> Path:
@@ -150,9 +155,21 @@ class StateLayout:
         """Return the journal of an unfinished session: the truth about it."""
         return self.root / "monitor" / session / "journal.jsonl"
 
+    def journal_lock(self, session: str) -> Path:
+        """Return what is held while a session's journal is appended to or archived.
+
+        It outlives the journal: a lock on a file that is deleted meanwhile locks nothing.
+        """
+        return self.root / "monitor" / f"{session}.lock"
+
     def lease(self, session: str) -> Path:
         """Return the file that says who monitors a session."""
-        return self.root / "monitor" / session / "lease.json"
+        return self.root / "monitor" / f"{session}.lease.json"
+
+    @property
+    def submit_lock(self) -> Path:
+        """Held while a submit looks for the session to go on with, or makes one."""
+        return self.root / "submit.lock"
 
     @property
     def scheduler(self) -> Path:

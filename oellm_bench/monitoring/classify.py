@@ -40,6 +40,8 @@ class Verdict:
     returncode: int | None = None
 
 
+# States that a cancel may have led to; what had ended otherwise before the cancel came keeps its own cause.
+_CANCELLED = (JobState.CANCELLED, JobState.REVOKED, JobState.UNKNOWN)
 # squeue's reason for a job that waits for ever (JOB REASON CODES in squeue(1)).
 DEPENDENCY_NEVER_SATISFIED = "DependencyNeverSatisfied"
 # What slurmstepd writes when it ends a job for its memory; without cgroups the state is a plain FAILED.
@@ -66,9 +68,9 @@ def classify(evidence: Evidence) -> Verdict:
     ):
         reason = "the job it depends on did not end as it should"
         return Verdict(mode=ErrorMode.DEPENDENCY_FAILED, reason=reason)
-    if evidence.cancel_by == "stall":
+    if evidence.cancel_by == "stall" and evidence.state in _CANCELLED:
         return Verdict(mode=ErrorMode.STALL, reason=evidence.cancel_reason, returncode=returncode)
-    if evidence.cancel_by or evidence.state in (JobState.CANCELLED, JobState.REVOKED):
+    if evidence.state in _CANCELLED and (evidence.cancel_by or evidence.state is not JobState.UNKNOWN):
         return Verdict(mode=ErrorMode.CANCELLED, reason=_canceller(evidence), returncode=returncode)
     if evidence.state in _FROM_STATE:
         mode, reason = _FROM_STATE[evidence.state]

@@ -73,7 +73,9 @@ def read_new(path: Path, cursor: Cursor, *, final: bool = False, max_bytes: int 
         stream.seek(begun.offset)
         data = stream.read(max_bytes)
     if not final or len(data) == max_bytes:
-        data = data[: data.rfind(b"\n") + 1] or (data if len(data) == max_bytes else b"")
+        # A progress bar ends its lines with a carriage return.
+        whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        data = data[:whole] or (data if len(data) == max_bytes else b"")
     if not data:
         return None
     head = head[: begun.offset + len(data)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from oellm_bench.core.events import LogRead
 from oellm_bench.core.layout import AttemptLayout
 from oellm_bench.monitoring.log_tail import Chunk, Cursor, read_new
-from oellm_bench.monitoring.signals import Scanner, SeenSignal
+from oellm_bench.monitoring.signals import MOST_MATCHES, Scanner, SeenSignal
 from oellm_bench.state.fold import AttemptState
+
+_log = logging.getLogger(__name__)
 
 
 def read_logs(
@@ -19,7 +23,7 @@ def read_logs(
 
     A log that cannot be read just now (a stale handle, a permission) is tried again in the next cycle.
     """
-    fired = {signal["name"] for signal in attempt.signals}
+    counts = Counter(str(signal["name"]) for signal in attempt.signals)
     for stream, path in (("stdout", layout.stdout), ("stderr", layout.stderr)):
         cursor = Cursor.from_document(attempt.cursors.get(stream, {}))
         seen: list[SeenSignal] = []
@@ -28,9 +32,7 @@ def read_logs(
             chunk = _read(path, cursor, final)
             if chunk is None:
                 break
-            matches = list(scanner.scan(chunk, stream, frozenset(fired)))
-            fired |= {signal.name for signal in matches}
-            seen += matches
+            seen += scan_counted(scanner, chunk, stream, counts, path)
             cursor = chunk.cursor
             if not final:
                 break
@@ -43,6 +45,26 @@ def read_logs(
                 cursor=cursor.to_document(),
                 signals=tuple(signal.to_document() for signal in seen),
             )
+
+
+def scan_counted(scanner: Scanner, chunk: Chunk, stream: str, counts: Counter[str], path: Path) -> list[SeenSignal]:
+    """Return the matches in a chunk of `path` and add them to `counts`; say once when a signal is at its limit."""
+    found = list(scanner.scan(chunk, stream, counts))
+    for name, number in Counter(signal.name for signal in found).items():
+        counts[name] += number
+        if counts[name] == MOST_MATCHES:
+            _log.warning(
+                "signal %s has fired %d times, last in %s; it is not looked for again", name, counts[name], path
+            )
+    return found
+
+
+def file_size(path: Path) -> int:
+    """Return a file's size in bytes, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def last_line(path: Path, *, limit: int = 300) -> str:

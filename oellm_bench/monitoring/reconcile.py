@@ -21,10 +21,11 @@ class Matched:
 
 
 def match(snapshot: Snapshot, state: SessionState) -> Matched:
-    """Return one row per attempt. Of two jobs under one token the journalled one counts, else the older."""
+    """Return one row per attempt. Of two jobs under one token the journalled one counts."""
     rows: dict[tuple[str, int | None], JobStatus] = {}
     duplicates: list[JobId] = []
-    for row in sorted(snapshot.jobs, key=lambda job: (job.job_id.job, job.job_id.task or 0)):
+    # Of two that are both unknown the one that runs counts, then the older: the other one is the duplicate.
+    for row in sorted(snapshot.jobs, key=lambda job: (not job.state.is_running, job.job_id.job)):
         key = (row.name, row.job_id.task)
         known = rows.get(key)
         if known is None:
@@ -39,11 +40,11 @@ def match(snapshot: Snapshot, state: SessionState) -> Matched:
 
 def adoptions(state: SessionState, matched: Matched, now: float) -> Iterator[Submitted]:
     """Yield an event for each submission that never got its answer and is in the scheduler all the same."""
-    for token, intended in state.tokens.items():
-        waiting = [a for _, a in state.of_token(token) if not a.job_id and not a.refused and not a.is_over]
-        found = next((row for (name, _), row in matched.rows.items() if name == token), None) if waiting else None
-        if found is not None and intended:
-            yield Submitted(at=now, token=token, job_id=str(found.job_id.job), adopted=True)
+    jobs = {name: row.job_id.job for (name, _), row in matched.rows.items()}
+    for token in state.tokens:
+        waiting = any(not (a.job_id or a.refused or a.is_over) for _, a in state.of_token(token))
+        if waiting and token in jobs:
+            yield Submitted(at=now, token=token, job_id=str(jobs[token]), adopted=True)
 
 
 def observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snapshot) -> Iterator[Event]:
@@ -55,7 +56,9 @@ def observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snaps
     now = snapshot.taken_at
     if row is None:
         everyone_answered = snapshot.queue_answered and snapshot.accounting_answered
-        if everyone_answered and attempt.missing_since is None and attempt.terminal_since is None:
+        # A job that was submitted after the scheduler was asked cannot be in its answer.
+        known = attempt.missing_since is not None or attempt.terminal_since is not None
+        if everyone_answered and not known and attempt.submitted_at < snapshot.taken_at:
             yield WentMissing(at=now, entry=entry, attempt=attempt.number)
     elif _differs(row, attempt):
         yield Observed(

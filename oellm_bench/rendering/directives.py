@@ -32,6 +32,9 @@ _COUNT = re.compile(r"(?:[\d,:]+-)?(?P<last>\d+)")
 
 Directives = dict[str, str]
 
+_COUNTS = ("nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "cpus-per-gpu")
+_HOW_MANY = re.compile(r"\d+[kKmM]?(?:-\d+[kKmM]?(?::\d+)?)?")
+
 
 def check(options: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong with `slurm.sbatch`; `where` of a problem is the option as written."""
@@ -49,6 +52,9 @@ def check(options: Mapping[str, Any]) -> list[Problem]:
         elif not str(value).isprintable():
             what = f"{value!r} has a line break or another control character in it"
             problems.append(Problem(what=what, where=key, fix="give one line"))
+        elif name in _COUNTS and _is_given(value) and not _HOW_MANY.fullmatch(str(value)):
+            fix = "give a number, 4, or a range, 2-4" if name == "nodes" else "give a number"
+            problems.append(Problem(what=f"'{value}' is no number of {name}", where=key, fix=fix))
         elif name == "time" and _is_given(value):
             try:
                 parse_slurm_time(value)

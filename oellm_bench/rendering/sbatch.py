@@ -10,8 +10,9 @@ from oellm_bench.core.layout import SessionLayout
 from oellm_bench.rendering.directives import Directives, lines
 from oellm_bench.shell import command_line, quote
 
-# The runner is started in the background so that bash's traps fire at once and hand the signal on. SIGCONT is
-# left alone: SLURM sends it along with every warning, and a trap on it can swallow the other signal.
+# The runner is started in the background so that bash's traps fire at once and hand the signal on. They are set
+# before it is started: a signal in between must neither end the script nor get lost. SIGCONT is left alone: SLURM
+# sends it along with every warning, and a trap on it can swallow the other signal.
 _SUPERVISE = """\
 attempt=${1:-} token=${2:-} timeout_s=${3:-}
 job_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-${SLURM_JOB_ID:-}}
@@ -21,13 +22,18 @@ if [ -n "$attempt" ]; then
   rm -f -- "$exit_file"
 fi
 
+runner='' pending=''
+forward() {
+  if [ -n "$runner" ]; then kill -s "$1" "$runner" 2>/dev/null || :; else pending=$1; fi
+}
+trap 'forward TERM' TERM
+trap 'forward INT' INT
+trap 'forward USR1' USR1
+trap 'forward USR2' USR2
 "$python" -m oellm_bench.run_entry --sweep "$session/sweep.json" --entry "$entry" \\
   ${attempt:+--attempt "$attempt"} ${token:+--token "$token"} ${timeout_s:+--timeout-s "$timeout_s"} &
 runner=$!
-for signal in TERM INT USR1 USR2; do
-  # shellcheck disable=SC2064
-  trap "kill -s $signal $runner 2>/dev/null" "$signal"
-done
+if [ -n "$pending" ]; then forward "$pending"; fi
 while :; do
   status=0
   wait "$runner" || status=$?

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
 from oellm_bench.results.requirements import unmet
 
 _DEEPEST = 50
+_LARGEST_BYTES = 8 << 20  # a result is a handful of numbers; data belongs into files of its own
 
 
 def collect(entry: PlannedEntry, record: ExitRecord, layout: EntryLayout) -> EntryResult:
@@ -90,6 +93,9 @@ def _code_text(returncode: int | None) -> str:
 def _read_object(path: Path) -> _Object:
     name = f"{path.parent.name}/{path.name}"
     try:
+        size = _size(path)
+        if size > _LARGEST_BYTES:
+            return _Object(defect=f"{name} is too large ({size} bytes, at most {_LARGEST_BYTES})", is_broken=True)
         document = json.loads(path.read_text(encoding="utf-8"))
         writable = _finite(document)
     except (FileNotFoundError, NotADirectoryError):
@@ -102,6 +108,22 @@ def _read_object(path: Path) -> _Object:
         return _Object(defect=f"{name} holds {_JSON_NAMES[type(document)]}, not an object", is_broken=True)
     return _Object(values=document, writable=writable)
 
+
+def _size(path: Path) -> int:
+    """Return the size in bytes. Raises OSError for what is no file: a FIFO would be waited for without end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}, not a file")
+    return status.st_size
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 _JSON_NAMES = {
     list: "an array",

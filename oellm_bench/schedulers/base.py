@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,9 @@ class Scheduler(RegistrableConfigInterface, abc.ABC):
     # How long after an unclear submission its job may still turn up: the client's own retries (up to 15, sbatch
     # source), MessageTimeout and the accounting flush. Seconds.
     lookup_grace_s = 90.0
+
+    # More than this between two looks would only keep people waiting. Seconds.
+    longest_pause_s = math.inf
 
     @abc.abstractmethod
     def submit(self, request: SubmitRequest) -> JobId:

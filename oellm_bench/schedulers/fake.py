@@ -63,6 +63,7 @@ class FakeSlurmClient(Scheduler):
 
     config: FakeSlurmConfig
     lookup_grace_s = 0.5  # a submission is in the queue before anyone can be unsure of it
+    longest_pause_s = 1.0  # a look costs nothing here
 
     def __init__(self, config: FakeSlurmConfig, folder: Path) -> None:
         self.config = config

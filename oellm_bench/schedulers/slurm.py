@@ -79,7 +79,7 @@ class SlurmConfig(PluginConfig):
     timeout_s: float = option("how long one SLURM command may take", 120.0, unit="s")
     calls_per_s: float = option("SLURM commands this tool may call in the long run", 2.0, unit="1/s")
     call_burst: int = option("commands it may call at once", 30)
-    lookup_grace_s: float = option("how long a job of an unclear submission may take to turn up", 90.0, unit="s")
+    lookup_grace_s: float = option("how long a job of an unclear submission may take to turn up", 180.0, unit="s")
 
 
 @register

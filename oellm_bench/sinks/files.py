@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,11 @@ class FilesSink(Sink):
         self._path = Path(env_data["session_dir"]) / self.config.filename
 
     def process_result(self, result: Mapping[str, Any]) -> None:
-        """Append the result."""
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(result, allow_nan=False) + "\n")
+        """Append the result, on a line of its own also after one that a crash cut short."""
+        with self._path.open("a+b") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+            cut_short = stream.read(1) not in (b"", b"\n")
+            stream.write(b"\n" * cut_short + json.dumps(result, allow_nan=False).encode() + b"\n")
 
     def finalize(self) -> None:
         """Keep the last line of each entry; lines cut short by a crash are dropped."""

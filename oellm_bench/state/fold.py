@@ -37,6 +37,7 @@ class AttemptState:
     timeout_s: float
     extra_time_s: float
     intended_at: float
+    submitted_at: float = 0.0
     job_id: str = ""
     unclear_since: float | None = None
     refused: str = ""
@@ -61,6 +62,7 @@ class AttemptState:
     mode: ErrorMode | None = None
     reason: str = ""
     returncode: int | None = None
+    decision: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -75,6 +77,7 @@ class EntryState:
     id: str
     attempts: list[AttemptState] = field(default_factory=list)
     restart_due: bool = False
+    cancelled: bool = False
     next_extra_time_s: float = 0.0
     over: bool = False
     decision: str = ""
@@ -84,6 +87,11 @@ class EntryState:
     def last(self) -> AttemptState | None:
         """Return the newest attempt, None before the first."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its first attempt is still to be made."""
+        return not (self.attempts or self.over or self.cancelled)
 
     def restarts_for(self, mode: ErrorMode) -> int:
         """Return how many attempts that ended in `mode` were followed by another one."""
@@ -166,6 +174,7 @@ def _(event: Intended, state: SessionState) -> None:
 @apply.register
 def _(event: Submitted, state: SessionState) -> None:
     for _, attempt in state.of_token(event.token):
+        attempt.submitted_at = event.at
         attempt.job_id = event.job_id if attempt.task is None else f"{event.job_id}_{attempt.task}"
         attempt.unclear_since = None
         if attempt.state is JobState.UNKNOWN:
@@ -182,7 +191,7 @@ def _(event: SubmissionFailed, state: SessionState) -> None:
         else:
             entry.attempts.remove(attempt)
             entry.restart_due = attempt.number > 1
-    if event.outcome == "full":
+    if event.outcome == "unsent":
         del state.tokens[event.token]
 
 
@@ -223,10 +232,11 @@ def _(event: LogRead, state: SessionState) -> None:
 @apply.register
 def _(event: CancelAsked, state: SessionState) -> None:
     entry = state.entries[event.entry]
-    if entry.restart_due and event.by == "user":
-        entry.restart_due, entry.over, entry.decision = False, True, "cancelled by the user"
+    if event.by == "user":
+        entry.cancelled = True  # for good: no decision taken before or after brings it back
+        if entry.restart_due or not event.attempt:
+            entry.restart_due, entry.over, entry.decision = False, True, "cancelled by the user"
     if not event.attempt:
-        entry.over, entry.decision = True, "cancelled by the user before its first attempt"
         return
     attempt = state.attempt(event.entry, event.attempt)
     if attempt.cancel_by != "user":
@@ -244,10 +254,11 @@ def _(event: Ended, state: SessionState) -> None:
 @apply.register
 def _(event: Decided, state: SessionState) -> None:
     entry = state.entries[event.entry]
-    entry.restart_due = event.restart
-    entry.over = not event.restart
+    entry.restart_due = event.restart and not entry.cancelled
+    entry.over = not entry.restart_due
     entry.next_extra_time_s = event.extra_time_s
     entry.decision, entry.policy = event.reason, event.policy
+    state.attempt(event.entry, event.attempt).decision = event.reason
 
 
 @apply.register

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-from collections.abc import Mapping
+import typing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from oellm_bench.clock import Clock
 from oellm_bench.errors import StateError
-from oellm_bench.fileio import atomic_write_json, file_lock, read_json
+from oellm_bench.fileio import atomic_write_json, file_lock, quarantine, read_json
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +42,19 @@ class Lease:
     def acquire(self) -> None:
         """Take the lease from nobody, from a dead process or from one that let it expire.
 
-        Raises StateError naming the holder otherwise.
+        A lease that nobody can read is set aside: it keeps nobody out. Raises StateError naming the holder
+        otherwise.
         """
         with file_lock(self._path.with_suffix(".lock")):
+            lost = self._set_aside_unreadable()
             holder = self.holder()
             if holder is not None and self._is_alive(holder):
                 raise StateError(
                     f"the session is watched already, by process {holder.pid} on {holder.host}; wait for it, or end it"
                 )
-            self._fencing = (holder.fencing if holder else 0) + 1
+            # The number in a lost lease is not known; seconds since 1970 are above any count of holders.
+            last = int(self._clock.now()) if lost else 0
+            self._fencing = (holder.fencing if holder else last) + 1
             self._write()
 
     def renew(self) -> None:
@@ -69,11 +75,21 @@ class Lease:
                 self._path.unlink(missing_ok=True)
 
     def holder(self) -> Holder | None:
-        """Return who holds the lease, None when nobody does."""
-        if not self._path.exists():
+        """Return who holds the lease, None when nobody does or nobody can tell. Raises StateError."""
+        try:
+            return _read(self._path)
+        except ValueError as err:
+            _log.warning("%s is no lease (%s): nobody holds the session", self._path, err)
             return None
-        document: Mapping[str, Any] = read_json(self._path)
-        return Holder(**document)
+
+    def _set_aside_unreadable(self) -> bool:
+        """Rename a file that is no lease; only under the lock, where it cannot be another's new one."""
+        try:
+            _read(self._path)
+        except ValueError as err:
+            _log.warning("%s is no lease (%s); kept as %s", self._path, err, quarantine(self._path).name)
+            return True
+        return False
 
     def _is_alive(self, holder: Holder) -> bool:
         if (holder.host, holder.boot_id) == (socket.gethostname(), _boot_id()):
@@ -90,6 +106,25 @@ class Lease:
             expires_at=self._clock.now() + self._length_s,
         )
         atomic_write_json(self._path, asdict(holder))
+
+
+def _read(path: Path) -> Holder | None:
+    """Return what a lease's file says, None where there is none. Raises ValueError for any other content."""
+    try:
+        document = read_json(path)
+    except StateError as err:
+        if isinstance(err.__cause__, FileNotFoundError):
+            return None
+        if isinstance(err.__cause__, OSError):
+            raise  # it may be a good lease all the same
+        raise ValueError("not JSON") from err
+    types = typing.get_type_hints(Holder)
+    if not isinstance(document, dict) or document.keys() != types.keys():
+        raise ValueError("other keys")
+    wrong = [name for name, kind in types.items() if type(document[name]) not in (kind, int if kind is float else kind)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} of another type")
+    return Holder(**document)
 
 
 def _boot_id() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from oellm_bench.core.events import Event
@@ -25,25 +25,26 @@ class SessionStore:
         self._session = session
         self._layout = layout
         self._state_layout = state_layout
-        self._archived = layout.journal.exists()
-        self._journal = Journal(layout.journal if self._archived else state_layout.journal(session))
-        self.state = SessionState()
-        self.refresh()
+        # Called before each append by whoever acts under a lease: raises where that was lost meanwhile.
+        self.guard: Callable[[], None] = _nothing
+        self._open()
 
     @property
     def begun(self) -> bool:
         """Whether anything of this session was ever submitted."""
-        return self._journal.exists
+        return bool(self.state.entries)
 
     def refresh(self) -> None:
-        """Take in what other processes have appended."""
+        """Take in what other processes have appended. Raises StateError where the journal is not to be trusted."""
         for event in self._journal.read_new():
-            apply(event, self.state)
+            self._apply(event)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from appending; the state is current inside the block."""
-        with self._journal.locked():
+        """Keep other processes from appending and archiving; the state is current inside the block."""
+        with file_lock(self._state_layout.journal_lock(self._session)):
+            if not self._archived and self._layout.journal.exists():
+                self._open()  # archived by another process since this one looked
             self.refresh()
             yield
 
@@ -52,11 +53,27 @@ class SessionStore:
 
         Raises StateError where they could not be made durable: then they have not happened.
         """
-        if self._archived and events:
+        if not events:
+            return
+        if self._archived:
             raise StateError(f"session {self._session} is finished; its journal takes no more events")
+        self.guard()
         self._journal.append(events)
         for event in events:
+            self._apply(event)
+
+    def _open(self) -> None:
+        self._archived = self._layout.journal.exists()
+        self._journal = Journal(self._layout.journal if self._archived else self._state_layout.journal(self._session))
+        self.state = SessionState()
+        self.refresh()
+
+    def _apply(self, event: Event) -> None:
+        try:
             apply(event, self.state)
+        except KeyError as err:
+            what = f"{type(event).__name__} speaks of {err}, of which nothing was said before"
+            raise StateError(f"{self._journal.path}: {what}; part of the journal is missing, nothing was done") from err
 
     def write_snapshot(self, view: dict[str, Any]) -> None:
         """Put this session's view into monitor/state.json, beside those of other unfinished sessions."""
@@ -68,19 +85,21 @@ class SessionStore:
     def archive(self) -> None:
         """Move the journal of a finished session into its folder and take the session out of state.json.
 
-        The last session out removes the file. Safe to call again after a crash in the middle.
+        The last session out removes the file. Safe to call again after a crash in the middle; an archive that
+        is there already is complete, and is never written over.
         """
         source = self._state_layout.journal(self._session)
-        if source.exists():
-            part = self._layout.journal.with_suffix(".part")
-            shutil.copyfile(source, part)  # the state folder may lie on another file system
-            part.replace(self._layout.journal)
-        with file_lock(self._state_layout.snapshot_lock):
-            sessions = self._other_sessions()
-            sessions.pop(self._session, None)
-            self._write_sessions(sessions)
-        shutil.rmtree(source.parent, ignore_errors=True)
-        self._archived = True
+        with self.locked():
+            if not self._layout.journal.exists():
+                part = self._layout.journal.with_suffix(".part")
+                shutil.copyfile(source, part)  # the state folder may lie on another file system
+                part.replace(self._layout.journal)
+            self._archived = True
+            with file_lock(self._state_layout.snapshot_lock):
+                sessions = self._other_sessions()
+                sessions.pop(self._session, None)
+                self._write_sessions(sessions)
+            shutil.rmtree(source.parent, ignore_errors=True)
 
     def _other_sessions(self) -> dict[str, Any]:
         path = self._state_layout.snapshot
@@ -99,3 +118,7 @@ class SessionStore:
             atomic_write_json(path, {"schema_version": SCHEMA_VERSION, "sessions": sessions}, compact=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _nothing() -> None:
+    """Guard nothing: what a process that holds no lease may append is checked under the lock alone."""

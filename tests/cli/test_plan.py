@@ -164,6 +164,33 @@ def test_other_files_in_the_folder_are_left_alone(plan, campaign):
     assert (campaign.out / "sweep.json").is_file()
 
 
+def test_what_a_killed_plan_left_in_the_folder_is_in_nobodys_way(plan, campaign):
+    plan("--output", campaign.out)
+    before = files_below(campaign.out)
+    for left in (".planned", ".planned.x1y2z3"):
+        (campaign.out / left / "scripts").mkdir(parents=True)
+        (campaign.out / left / "session.json").write_text("{}")
+    plan("--output", campaign.out)
+    assert files_below(campaign.out) == before
+
+
+def test_a_folder_whose_plan_is_half_moved_in_is_no_session_until_it_is_planned_again(plan, folder, campaign, capsys):
+    plan("--output", campaign.out)
+    # A folder in the way stops the move in the middle, as a kill would.
+    (campaign.out / "config.yaml").unlink()
+    (campaign.out / "config.yaml").mkdir()
+    (campaign.out / "config.yaml" / "kept").write_text("mine")
+    arguments = ["plan", "my", "-C", "campaign", "--output", str(campaign.out)]
+    assert main(arguments) == 2
+    assert "config.yaml" in capsys.readouterr().err
+    assert main(["status", str(campaign.out)]) == 2
+    assert "is not a session" in capsys.readouterr().err
+    (campaign.out / "config.yaml" / "kept").unlink()
+    (campaign.out / "config.yaml").rmdir()
+    assert main(arguments) == 0
+    assert main(["status", str(campaign.out)]) == 0
+
+
 def test_secrets_stay_out_of_the_written_configuration(plan, folder, campaign, monkeypatch):
     monkeypatch.setenv("MY_API_TOKEN", "s3cr3t-value")
     text = CAMPAIGN.replace("name: my,", 'name: my, state_dir: "${oc.env:MY_STATE,x}",')

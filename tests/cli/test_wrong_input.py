@@ -68,6 +68,14 @@ WRONG_FILES = {
     "unknown plug-in": ("CommandBackend", "Command", ["my.yaml:3: backend.class_name", "'CommandBackend'"]),
     "missing variable": ("name: my,", "description: '${oc.env:NO_SUCH_X}', name: my,", ["NO_SUCH_X is not set"]),
     "duplicate key": ("sweep:", "project: {}\nsweep:", ["my.yaml:4", "duplicate key"]),
+    "unknown fault": (
+        "sweep:",
+        "slurm: {client: {class_name: FakeSlurmClient, faults: [{kind: nonsense}]}}\nsweep:",
+        ["my.yaml:4: slurm.client.faults.0", "unknown fault 'nonsense'"],
+    ),
+    "NUL": ('"{lr}"', '"{lr}\\0"', ["my.yaml:3: backend.command.1", "NUL"]),
+    "null section": ("sweep:", "restart: null\nsweep:", ["my.yaml:4: restart", "take the line out"]),
+    "recursive anchor": ("sweep: {", "sweep: &s {base_values: *s, ", ["my.yaml:4: an anchor holds itself"]),
     "no YAML": ("sweep: {", "sweep: {{", ["my.yaml"]),
     "tab": ("sweep: ", "\tsweep: ", ["my.yaml:4"]),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from oellm_bench.config.search_path import packaged_folder
 from oellm_bench.errors import ConfigError
 
 
@@ -458,3 +459,164 @@ def test_no_configuration_ends_in_a_traceback(campaign, text):
 def test_a_file_that_is_not_utf_8_is_an_error(campaign):
     campaign.folder.joinpath("my.yaml").write_bytes(b"project: {name: \xff\xfe}\n")
     assert campaign.problems()
+
+
+OPTIONS = sorted(
+    f"{path.parent.relative_to(packaged_folder())}={path.stem}" for path in packaged_folder().glob("*/**/*.yaml")
+)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_packaged_option_can_be_planned(campaign, tmp_path, option):
+    script = tmp_path / "it's a script.py"
+    script.touch()
+    needed = [f'backend.script="{script}"'] if option == "backend=script" else []
+    campaign.write("defaults: [bench, _self_]\nproject: {name: my}")
+    assert len(campaign.entries(option, *needed)) == 1
+
+
+def test_a_monitor_that_reads_no_logs_can_be_chosen(campaign):
+    assert campaign.root().project("monitoring=none").monitoring.class_name == "NullMonitor"
+
+
+def test_settings_beside_the_class_name_of_a_monitor_are_read(campaign):
+    campaign.root("monitoring: {class_name: SlurmLogMonitor, interval_s: 5, log_signals: [{name: x, pattern: y}]}")
+    monitoring = campaign.project().monitoring
+    assert (monitoring.class_name, monitoring.interval_s, len(monitoring.log_signals)) == ("SlurmLogMonitor", 5, 1)
+
+
+def test_a_misspelt_monitor_gets_the_nearest_one(campaign):
+    problem = campaign.root("monitoring: {class_name: NulMonitor}").problem()
+    assert f"{campaign.folder / 'my.yaml'}:4: monitoring.class_name: 'NulMonitor'" in problem
+    assert "did you mean 'NullMonitor'?" in problem
+
+
+def test_a_monitor_that_reads_no_logs_cannot_notice_silence(campaign):
+    problem = campaign.root("monitoring:\n  inactivity_s: 60").problem("monitoring=none")
+    assert f"{campaign.folder / 'my.yaml'}:5: monitoring.inactivity_s: NullMonitor reads no logs" in problem
+
+
+@pytest.mark.parametrize("section", ["project", "slurm", "container", "monitoring", "restart", "ray", "sinks"])
+def test_a_section_may_not_be_null(campaign, section):
+    campaign.write(f"defaults: [bench, _self_]\n{section}: null")
+    problem = campaign.problem()
+    assert f"{campaign.folder / 'my.yaml'}:2: {section}: null" in problem
+    assert "give a mapping, or take the line out" in problem
+
+
+def test_restart_may_not_be_null_beside_policies_at_the_root(campaign):
+    assert "my.yaml:4: restart: null" in campaign.root("restart: null\nrestart_policies: []").problem()
+
+
+@pytest.mark.parametrize("section", ["datasets", "requirements", "sweep"])
+def test_a_section_without_packaged_values_may_be_null(campaign, section):
+    assert campaign.root(f"{section}:\n  # nothing").entry() == campaign.root().entry()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('backend: {class_name: CommandBackend, command: [echo, "a\\0b"]}', "backend.command.1"),
+        ('slurm: {environment: {A: "a\\0b"}}', "slurm.environment.A"),
+        ('slurm: {environment: {"A\\0": b}}', "slurm.environment.A"),
+        ('backend: {class_name: CommandBackend, command: [echo], cwd: "a\\0b"}', "backend.cwd"),
+        ('sweep: {axes: {lr: ["a\\0b"]}}', "sweep.axes.lr.0"),
+    ],
+)
+def test_a_nul_character_is_refused(campaign, text, key):
+    problem = campaign.root(text).problem()
+    assert f"{campaign.folder / 'my.yaml'}:" in problem
+    assert key in problem
+    assert "NUL" in problem
+
+
+def test_text_that_cannot_be_written_is_refused(campaign):
+    problem = campaign.root().problem("project.description='\udcff'")
+    assert "project.description" in problem
+    assert "UTF-8" in problem
+
+
+@pytest.mark.parametrize("name", ["''", "A=B"])
+def test_a_name_that_no_variable_can_have_is_refused(campaign, name):
+    problem = campaign.root(f"slurm:\n  environment: {{{name}: x}}").problem()
+    assert f"{campaign.folder / 'my.yaml'}:5: slurm.environment" in problem
+
+
+@pytest.mark.parametrize(("name", "line"), [("my", 4), ("slurm/mine", 2)])
+def test_an_anchor_that_holds_itself_is_named_with_file_and_line(campaign, name, line):
+    campaign.root().write("client: {class_name: SlurmClient}\n", "slurm/mine")
+    path = campaign.folder / f"{name}.yaml"
+    path.write_text(path.read_text() + "sweep: &s {base_values: *s}\n")
+    assert campaign.problem("slurm=mine").startswith(f"{path}:{line}: an anchor holds itself")
+
+
+def test_a_root_file_that_is_a_list_is_named(campaign):
+    problem = campaign.write("- a\n- b").problem()
+    assert problem == f"{campaign.folder / 'my.yaml'}: the file holds no mapping; write KEY: VALUE lines"
+
+
+def test_what_only_one_of_two_yaml_readers_refuses_is_an_error_with_file_and_line(campaign):
+    campaign.root('backend: {class_name: CommandBackend, command: ["a\\ud800"]}')
+    assert f"{campaign.folder / 'my.yaml'}:3: " in campaign.problem()
+
+
+def test_what_the_scheduler_says_against_its_configuration_is_shown_where_it_stands(campaign):
+    campaign.root("""
+        slurm:
+          client:
+            class_name: FakeSlurmClient
+            faults:
+              - {kind: node_fail, node: node1, after_s: 3}
+              - {kind: node_fial}
+    """)
+    problem = campaign.problem()
+    assert f"{campaign.folder / 'my.yaml'}:9: slurm.client.faults.1: unknown fault 'node_fial'" in problem
+
+
+FUSSY = """
+from dataclasses import dataclass
+from compoconf import register
+from oellm_bench.core.plugin import PluginConfig
+from oellm_bench.restart.base import RestartPolicy
+from oellm_bench.sinks.base import Sink
+
+@dataclass(frozen=True, kw_only=True)
+class FussyConfig(PluginConfig):
+    pass
+
+@dataclass(frozen=True, kw_only=True)
+class FussyPolicyConfig(PluginConfig):
+    pass
+
+@register
+class FussySink(Sink):
+    config: FussyConfig
+    def __init__(self, config): import no_such_client
+    def initialize(self, session_name, env_data): pass
+    def process_result(self, result): pass
+    def finalize(self): pass
+
+@register
+class FussyPolicy(RestartPolicy):
+    config: FussyPolicyConfig
+    def __init__(self, config): raise ValueError("not on a Sunday")
+    def decide(self, failure): pass
+"""
+
+
+def test_what_sinks_and_policies_say_when_they_are_made_is_shown_by_plan(cli, campaign, foreign_package):
+    (foreign_package / "their_tool" / "__init__.py").write_text(FUSSY)
+    campaign.root("""
+        sinks:
+          mine: {class_name: FussySink}
+        restart:
+          restart_policies:
+            - mode: oom
+              implementation: {class_name: FussyPolicy}
+    """)
+    ran = cli("plan", "my", "-C", campaign.folder, env={"PYTHONPATH": str(foreign_package)})
+    file = campaign.folder / "my.yaml"
+    assert ran.rc == 2
+    assert f"{file}:5: sinks.mine: FussySink cannot be made (No module named 'no_such_client')" in ran.stderr
+    assert f"{file}:9: restart.restart_policies.0.implementation: FussyPolicy cannot be made (not on a" in ran.stderr
+    assert [path.name for path in cli.cwd.iterdir()] == []

@@ -374,3 +374,10 @@ def test_every_wrong_value_of_a_sweep_is_reported_not_only_the_first(campaign):
     assert len(problems) == 2
     assert "'soon'" in problems[0]
     assert "'later'" in problems[1]
+
+
+@pytest.mark.parametrize("axes", ["{1: [a]}", "[{1: a}]"], ids=["mapping", "list"])
+def test_an_axis_whose_name_yaml_reads_as_a_number_is_refused(campaign, axes):
+    problem = campaign.root(sweep=f"axes: {axes}").problem()
+    assert f"{campaign.folder / 'my.yaml'}:5: sweep.axes" in problem
+    assert "1 as no text; put it in quotes" in problem

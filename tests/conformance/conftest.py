@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +21,21 @@ from oellm_bench.schedulers.slurm import SlurmClient, SlurmConfig
 class Bench:
     """One implementation under test. Every wait ends with its condition, at the latest at `deadline_s`."""
 
-    def __init__(self, make: Callable[[], Scheduler], folder: Path, *, deadline_s: float, short_limit: str):
+    def __init__(
+        self,
+        make: Callable[[], Scheduler],
+        folder: Path,
+        *,
+        deadline_s: float,
+        short_limit: str,
+        hurry: Callable[[JobId], object] = lambda job_id: None,
+    ):
         self.make = make
         self.scheduler = make()
         self.folder = folder
         self.deadline_s = deadline_s
         self.short_limit = short_limit
+        self.hurry = hurry
         self.prefix = f"ob-{os.getpid()}-{time.time_ns()}-"
         self.submitted: list[JobId] = []
 
@@ -78,7 +88,18 @@ def _fake(folder: Path) -> Bench:
 def _slurm(folder: Path) -> Bench:
     config = SlurmConfig(calls_per_s=50.0, call_burst=100)
     # Limits are checked every 30 s, and what ignores TERM gets KILL seconds later.
-    return Bench(lambda: SlurmClient(config, folder / "calls"), folder, deadline_s=120, short_limit="0:01")
+    return Bench(
+        lambda: SlurmClient(config, folder / "calls"),
+        folder,
+        deadline_s=120,
+        short_limit="0:01",
+        hurry=_end_time_is_now,
+    )
+
+
+def _end_time_is_now(job_id: JobId) -> None:
+    """Have SLURM find a running job over its limit at once; a limit of seconds counts as a whole minute."""
+    subprocess.run(["scontrol", "update", f"JobId={job_id}", "EndTime=now"], check=True, timeout=60)
 
 
 SLURM = pytest.param("slurm", id="slurm", marks=[pytest.mark.slurm, pytest.mark.xdist_group("slurm")])

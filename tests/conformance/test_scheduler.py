@@ -155,6 +155,8 @@ def test_cancelling_an_ended_job_changes_nothing(bench):
 
 def test_job_over_its_limit_is_ended_as_timeout(bench):
     job_id = bench.submit("echo up; sleep 600", options={"time": bench.short_limit, "output": "limit.txt"})
+    bench.wait_text("limit.txt", "up")
+    bench.hurry(job_id)
     assert bench.wait_ended(job_id).state is JobState.TIMEOUT
     assert "DUE TO TIME LIMIT" in bench.wait_text("limit.txt", "DUE TO")
 

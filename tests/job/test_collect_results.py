@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,32 @@ def test_defect_breaks_the_contract_and_is_named(layout: EntryLayout, text: str 
 
 def test_folder_in_place_of_the_file_is_named(layout: EntryLayout) -> None:
     (layout.benchmark_results / "metrics.json").mkdir()
-    assert "cannot be read (Is a directory)" in collect(entry(), record(), layout).reason
+    assert "metrics.json cannot be read (it is a folder, not a file)" in collect(entry(), record(), layout).reason
+
+
+@pytest.mark.parametrize("contract", [True, False])
+def test_what_is_no_file_is_not_opened_and_named(layout: EntryLayout, contract: bool) -> None:
+    os.mkfifo(layout.benchmark_results / "metrics.json")
+    (layout.benchmark_results / "params.json").symlink_to("/dev/zero")
+    result = collect(entry(contract=contract), record(), layout)
+    assert result.error_mode == ("contract_error" if contract else "success")
+    assert "benchmark_results/metrics.json cannot be read (it is a FIFO, not a file)" in result.reason
+    assert contract or "benchmark_results/params.json cannot be read (it is a device, not a file)" in result.reason
+
+
+@pytest.mark.parametrize("contract", [True, False])
+def test_file_of_many_megabytes_is_not_read_and_named(layout: EntryLayout, contract: bool) -> None:
+    write(layout, "metrics.json", b'{"files": 7}' + b" " * (8 << 20))
+    result = collect(entry(contract=contract), record(), layout)
+    assert result.error_mode == ("contract_error" if contract else "success")
+    assert "benchmark_results/metrics.json is too large (8388620 bytes, at most 8388608)" in result.reason
+    assert result.metrics == {}
+
+
+def test_link_to_a_file_is_followed(layout: EntryLayout) -> None:
+    (layout.root / "elsewhere.json").write_text('{"files": 7}')
+    (layout.benchmark_results / "metrics.json").symlink_to(layout.root / "elsewhere.json")
+    assert collect(entry(), record(), layout).metrics == {"files": 7}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,24 @@ class Campaign:
             text=True,
             cwd=self.folder,
         )
+
+    def watcher(self) -> int | None:
+        """Return the process that holds the session's lease."""
+        for lease in (self.out / ".oellm-bench" / "monitor").glob("*.lease.json"):
+            try:
+                return int(json.loads(lease.read_text())["pid"])
+            except (OSError, ValueError):
+                continue
+        return None
+
+    def wait(self, condition: Callable[[], object], deadline_s: float = 60) -> object:
+        """Return the first true value of a condition."""
+        deadline = time.monotonic() + deadline_s
+        while time.monotonic() < deadline:
+            if value := condition():
+                return value
+            time.sleep(0.01)
+        raise AssertionError(f"not within {deadline_s} s")
 
     def journal(self) -> list[dict]:
         return [json.loads(line) for line in (self.session_dir / "journal.jsonl").read_text().splitlines()]

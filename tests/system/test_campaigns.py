@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -40,10 +39,7 @@ def test_every_entry_passes_and_nothing_is_left_behind(campaign):
     assert {row["success"] for row in rows(campaign).values()} == {True}
     assert not list((campaign.out / ".oellm-bench" / "monitor").glob("state.json"))
     assert len((campaign.session_dir / "results.jsonl").read_text().splitlines()) == 3
-    deadline = time.monotonic() + 10
-    while campaign.processes() and time.monotonic() < deadline:
-        pass
-    assert campaign.processes() == []
+    campaign.wait(lambda: not campaign.processes())
 
 
 def test_state_json_says_what_runs_while_it_runs(campaign):
@@ -290,10 +286,8 @@ def test_two_monitors_do_not_watch_one_session(campaign):
     campaign.run("submit")
     first = campaign.start("monitor")
     try:
-        lease = campaign.out / ".oellm-bench" / "monitor" / campaign.session_dir.name / "lease.json"
-        deadline = time.monotonic() + 30
-        while not lease.exists() and time.monotonic() < deadline:
-            pass
+        lease = campaign.out / ".oellm-bench" / "monitor" / f"{campaign.session_dir.name}.lease.json"
+        campaign.wait(lease.exists)
         second = campaign.run("monitor")
         assert second.returncode == 2
         assert f"process {first.pid}" in second.stderr
