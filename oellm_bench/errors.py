@@ -4,6 +4,7 @@ BenchError                   something a user can act on; one line (or one list)
 ├── ConfigError              the configuration is wrong: a list of problems                exit 2
 ├── UsageError               a command was used in a way that cannot work                  exit 2
 ├── StateError               a file this tool keeps is unreadable or held by another       exit 2
+│   └── WriteError           (fileio) a file could not be written; an OSError as well
 └── SchedulerError           the scheduler said no, or said nothing                        exit 4
     ├── SchedulerUnavailable no answer: nothing is known, nothing may change (transient)
     ├── SubmissionUnclear    sbatch failed in a way that may have created the job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,19 @@ def find_open(base_output_dir: Path, project: str, fingerprint: str, scheduler: 
                 )
             if not store.begun or (session.scheduler["class_name"] == scheduler and not store.state.finished):
                 return session
+    return None
+
+
+def find_overlapping(
+    base_output_dir: Path, project: str, scheduler: str, entries: Collection[str]
+) -> tuple[Session, int] | None:
+    """Return an unfinished session that runs some of these entries (by id) already, and how many."""
+    for session in _candidates(base_output_dir, project):
+        if session.scheduler["class_name"] == scheduler:
+            state = session.store().state
+            shared = sum(entry in state.entries for entry in entries)
+            if shared and not state.finished:
+                return session, shared
     return None
 
 

@@ -21,7 +21,7 @@ from oellm_bench.core.plan import to_text
 from oellm_bench.errors import ConfigError, Problem, UsageError
 from oellm_bench.fileio import atomic_write_json, atomic_write_text, published_folder
 from oellm_bench.planning import Campaign
-from oellm_bench.session import SCHEMA_VERSION, Session, read_session, remember
+from oellm_bench.session import SCHEMA_VERSION, Session, read_session, remember, state_folder
 from oellm_bench.shell import run
 
 
@@ -47,7 +47,7 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
         project=project.name,
         fingerprint=campaign.plan.fingerprint,
         session_dir=str(session_dir),
-        state_dir=str(Path(project.state_dir).absolute() if project.state_dir else base / ".oellm-bench"),
+        state_dir=str(state_folder(project.base_output_dir, project.state_dir)),
         created_at=now,
         created=utc_text(now),
         entries=len(campaign.plan.entries),

@@ -13,7 +13,7 @@ from oellm_bench.core.layout import StateLayout
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import UsageError
 from oellm_bench.planning import Campaign, plan_campaign
-from oellm_bench.session import Session, find_open, read_session, state_folder
+from oellm_bench.session import Session, find_open, find_overlapping, read_session, state_folder
 from oellm_bench.session_writing import new_session_dir, write_session
 
 _FAKE = {"slurm.client": {"class_name": "FakeSlurmClient"}}
@@ -43,6 +43,23 @@ class Prepared:
     def written(self, clock: Clock) -> Session:
         """Return the session, writing it first where it is new."""
         return self.session or write_session(self.campaign, self.session_dir, self.session8, clock)
+
+    def refuse_overlap(self) -> None:
+        """Raise UsageError where an unfinished session of another plan runs some of these entries already."""
+        project, client = self.campaign.project.project, self.campaign.project.slurm.client
+        base = Path(project.base_output_dir).absolute()
+        ids = [entry.id for entry in self.campaign.plan.entries]
+        found = None if self.session is not None else find_overlapping(base, project.name, client.class_name, ids)
+        if found is not None:
+            session, shared = found
+            raise UsageError(
+                f"session {session.id} is unfinished and runs {shared} of these {len(ids)} entries already; wait for "
+                f"it, cancel it (`oellm-bench cancel {session.id}`), or give this campaign another project.name"
+            )
+
+    def changed_settings(self) -> bool:
+        """Tell whether a submitted session was planned with other monitoring or restart settings than these."""
+        return self.session is not None and read_plan(self.session.layout.sweep).watch != self.campaign.plan.watch
 
 
 def compose(args: argparse.Namespace) -> Composition:

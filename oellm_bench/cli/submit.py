@@ -23,6 +23,7 @@ from oellm_bench.log import set_up
 from oellm_bench.rendering.sbatch import render_submission
 from oellm_bench.schedulers.base import Limits
 from oellm_bench.session import Session
+from oellm_bench.session_writing import make_output_folder
 from oellm_bench.state.fold import AttemptState, SessionState, apply
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Book
@@ -54,6 +55,10 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     """Write the session where it is new, submit what is due, and return it with an exit code."""
     clock = SystemClock()
     _confirm(prepared, yes=args.yes)
+    _selected(prepared.campaign.plan, args.subset)  # refused before anything is written
+    make_output_folder(prepared.state_layout.root)
+    if prepared.changed_settings():
+        _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
     session, store = _settled(args, prepared, clock)
     submitter = make_submitter(session, read_plan(session.layout.sweep), store, clock)
     submitter.recover(session.looked_up_since)
@@ -70,6 +75,7 @@ def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tupl
     while True:
         with file_lock(prepared.state_layout.submit_lock):
             if prepared.is_current():
+                prepared.refuse_overlap()
                 session = prepared.written(clock)
                 store = session.store()
                 with store.locked():

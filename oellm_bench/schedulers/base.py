@@ -52,7 +52,8 @@ class Limits:
 class Scheduler(RegistrableConfigInterface, abc.ABC):
     """What is asked of a scheduler. It holds no list of jobs: whoever calls owns the ids.
 
-    Implementations take `(config, folder)`; `folder` is where one that needs files of its own keeps them.
+    Implementations take `(config, folder)`; `folder` is where one that needs files of its own keeps them. Making
+    one touches no disk and asks nobody: `plan` does it to have its configuration checked.
     """
 
     # How long after an unclear submission its job may still turn up: the client's own retries (up to 15, sbatch

@@ -11,7 +11,7 @@ from compoconf import RegistrableConfigInterface, register_interface
 
 @register_interface
 class Sink(RegistrableConfigInterface, abc.ABC):
-    """One place results are sent to. Implementations take `(config)`.
+    """One place results are sent to. Implementations take `(config)`; making one touches no disk and no network.
 
     Every call may come again after a crash: a sink keeps what it was told under the session's and the entry's
     name, so that hearing it twice changes nothing.
