@@ -39,7 +39,6 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
     folder cannot be written, UsageError where it holds a session that was submitted already.
     """
     project = campaign.project.project
-    base = Path(project.base_output_dir).absolute()
     now = clock.now()
     session = Session(
         id=session_dir.name,
