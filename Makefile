@@ -34,7 +34,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 soak: $(STAMP)
-	$(PYTEST) -m soak --soak
+	$(PYTEST) -m soak
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --all-extras --python-version 3.11 --no-header pyproject.toml -o requirements.lock

@@ -4,6 +4,7 @@ BenchError                   something a user can act on; one line (or one list)
 ├── ConfigError              the configuration is wrong: a list of problems                exit 2
 ├── UsageError               a command was used in a way that cannot work                  exit 2
 ├── StateError               a file this tool keeps is unreadable or held by another       exit 2
+│   ├── AlreadyWatched       another monitor has the session
 │   └── WriteError           (fileio) a file could not be written; an OSError as well
 └── SchedulerError           the scheduler said no, or said nothing                        exit 4
     ├── SchedulerUnavailable no answer: nothing is known, nothing may change (transient)
@@ -62,6 +63,10 @@ class UsageError(BenchError):
 
 class StateError(BenchError):
     """A file kept by this tool is unreadable, of another version, or held by another process."""
+
+
+class AlreadyWatched(StateError):
+    """Another live monitor has the session."""
 
 
 class SchedulerError(BenchError):

@@ -23,6 +23,7 @@ from oellm_bench.state.store import SessionStore
 from oellm_bench.units import format_slurm_time
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 25  # submissions made under one lock
 _CONSEQUENCES = {
     "unclear": "it is looked up before it is sent again",
     "refused": "it is not sent again",
@@ -130,22 +131,32 @@ class Submitter:
     def submit_due(self) -> list[Submitted]:
         """Submit everything that is due and return what got an id.
 
-        The journal stays locked meanwhile: no other process can take the same entries for due. An unavailable
-        scheduler ends the round; what was not sent is looked up and sent again later.
+        While the journal is locked no other process can take the same entries for due; it is let go now and then,
+        so that a cancel need not wait for thousands of submissions. A scheduler that does not answer, or has no
+        place, ends the round; what was not sent comes later.
         """
         submitted: list[Submitted] = []
-        with self.store.locked():
-            pending: list[Event] = []
-            for intended in self._due():
-                self.store.append(*pending, intended)
-                answer = self._send(intended)
-                pending = [answer]
-                if isinstance(answer, Submitted):
-                    submitted.append(answer)
-                elif isinstance(answer, SubmissionFailed) and answer.outcome != "refused":
-                    break  # whatever ails the scheduler, more submissions do not make it better
-            self.store.append(*pending)
+        going_on = True
+        while going_on:
+            with self.store.locked():
+                due = self._due()
+                going_on = self._submit(due[:_AT_ONCE], submitted) and len(due) > _AT_ONCE
         return submitted
+
+    def _submit(self, batch: Sequence[Intended], submitted: list[Submitted]) -> bool:
+        """Make submissions, add those with an id to `submitted`, and tell whether more would have a chance."""
+        pending: list[Event] = []
+        for intended in batch:
+            self.store.append(*pending, intended)
+            answer = self._send(intended)
+            pending = [answer]
+            if isinstance(answer, Submitted):
+                submitted.append(answer)
+            elif answer.outcome != "refused":
+                self.store.append(answer)
+                return False  # whatever ails the scheduler, more submissions do not make it better
+        self.store.append(*pending)
+        return True
 
     def _due(self) -> list[Intended]:
         """Return what is due, in pieces the cluster takes; nothing while it cannot be asked for its limits."""

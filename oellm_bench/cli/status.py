@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 
 from oellm_bench.assemble import open_scheduler
 from oellm_bench.cli.live import status_table
@@ -18,6 +19,7 @@ from oellm_bench.state.fold import SessionState, apply
 from oellm_bench.view import session_view
 
 SCHEMA_VERSION = 1
+_SHOWN = 500  # more rows are of no use to a person, and take seconds to lay out
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +35,11 @@ def run(args: argparse.Namespace) -> int:
     out = console()
     finished = "finished" if state.finished else "unfinished"
     out.print(f"{session.id}: {finished}, {session.session_dir}")
-    out.print(status_table(view["entries"]))
+    out.print(status_table(view["entries"][:_SHOWN]))
+    if len(view["entries"]) > _SHOWN:
+        counts = Counter(row["state"] for row in view["entries"])
+        states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+        out.print(f"the first {_SHOWN} of {len(view['entries'])} entries ({states}); --json has all")
     if view["actions"]["not_done"]:
         out.print(f"{view['actions']['not_done']} actions failed or are still to be run, see the session's journal")
     return EXIT_DONE

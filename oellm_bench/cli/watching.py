@@ -10,7 +10,7 @@ from oellm_bench.assemble import make_monitor
 from oellm_bench.cli.live import LiveTable
 from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.core.result import EntryResult
-from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE
+from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, AlreadyWatched
 from oellm_bench.monitor import Cycle, Monitor
 from oellm_bench.session import Session
 from oellm_bench.state.lease import Lease
@@ -26,7 +26,13 @@ def watch(session: Session, *, interval_s: float | None, once: bool, actions: Ma
     longest = max(interval_s or 0.0, _LONGEST_PAUSE_S)
     lease = Lease(session.state_layout.lease(session.id), clock, length_s=3 * longest)
     # The lease comes first: what is read before it is held may be over by the time it is.
-    lease.acquire()
+    try:
+        lease.acquire()
+    except AlreadyWatched as err:
+        if not once:
+            raise
+        sys.stderr.write(f"oellm-bench: {err}\n")  # a look from cron beside a monitor that runs: nothing is amiss
+        return EXIT_DONE
     try:
         monitor = make_monitor(session, actions, clock)
         if monitor.store.state.finished:

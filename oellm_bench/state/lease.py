@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from oellm_bench.clock import Clock
-from oellm_bench.errors import StateError
+from oellm_bench.errors import AlreadyWatched, StateError
 from oellm_bench.fileio import atomic_write_json, file_lock, quarantine, read_json
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Lease:
             lost = self._set_aside_unreadable()
             holder = self.holder()
             if holder is not None and self._is_alive(holder):
-                raise StateError(
+                raise AlreadyWatched(
                     f"the session is watched already, by process {holder.pid} on {holder.host}; wait for it, or end it"
                 )
             # The number in a lost lease is not known; seconds since 1970 are above any count of holders.

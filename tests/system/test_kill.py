@@ -59,7 +59,10 @@ def check(campaign) -> None:
     assert Counter(Counter(lines).values()) == {1: 2 * attempts}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+SOAK = [pytest.param(seed, marks=pytest.mark.soak) for seed in range(100, 140)]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, *SOAK])
 def test_monitor_killed_at_random_points(prepared, seed):
     chance = random.Random(seed)
     prepared.run("submit")
