@@ -91,7 +91,7 @@ def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[st
         )
     )[:most]
     parameters = list(dict.fromkeys(name for row in rows for name in row["parameters"]))
-    header = ["entry", "result", "attempts", "exec_time_s", *parameters, *metrics, "requirements", "note"]
+    header = ["entry", "result", "attempts", "exec_time_s", *_short(parameters), *metrics, "requirements", "note"]
     cells: list[Sequence[object]] = [
         [
             row["name"],
@@ -112,6 +112,12 @@ def _outcome(row: Mapping[str, Any]) -> str:
     """Return the state, and with FAILED why; a cancelled entry's mode would only say it again."""
     failed = row["state"] == "FAILED" and row["error_mode"]
     return f"FAILED ({row['error_mode']})" if failed else str(row["state"])
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """Return the last part of each dotted key, the whole key where two end alike."""
+    last = [key.rsplit(".", 1)[-1] for key in keys]
+    return [part if last.count(part) == 1 else key for key, part in zip(keys, last, strict=True)]
 
 
 def _met(row: Mapping[str, Any]) -> str | None:
