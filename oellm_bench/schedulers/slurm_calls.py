@@ -51,11 +51,6 @@ class Budget:
                 tokens = 1.0
             self._path.write_text(json.dumps({"tokens": tokens - 1, "at": time.time()}), encoding="ascii")
 
-    def left(self) -> int:
-        """Return how many calls could be made at once now."""
-        tokens, at = self._read()
-        return int(min(self._burst, tokens + (time.time() - at) * self._per_s))
-
     def _read(self) -> tuple[float, float]:
         with contextlib.suppress(OSError, ValueError, KeyError):
             document = json.loads(self._path.read_text(encoding="ascii"))
