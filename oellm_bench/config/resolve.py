@@ -119,7 +119,11 @@ def _unresolved(key: str, text: str, err: Exception, provenance: Provenance) -> 
             for name in dict.fromkeys([*missing, variable[1]])
         ]
     names = [name for name in _REFERENCE.findall(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
-    fix = f"write ${{oc.env:{names[0]}}} for an environment variable" if names else "point it to a key that exists"
+    fix = (
+        f"write ${{oc.env:{names[0]}}} for an environment variable"
+        if names
+        else "point it to a key that exists; a literal ${ is written \\${"
+    )
     return [Problem(what=f"'{text}' cannot be resolved ({str(err).splitlines()[0]})", where=where, fix=fix)]
 
 

@@ -23,6 +23,7 @@ class Campaign:
     """A user's folder with one root file, `c.yaml`, and the commands over it."""
 
     folder: Path
+    fake: bool = True
 
     def write(self, **sections) -> None:
         document = {"defaults": ["bench", "_self_"], "project": {"name": "c", "base_output_dir": str(self.out)}}
@@ -43,7 +44,7 @@ class Campaign:
     def argv(self, verb: str, *rest: str) -> list[str]:
         configured = verb in ("plan", "submit", "monitor", "run")
         where = ["c", "-C", str(self.folder)] if configured else []
-        fake = ["--fake"] if verb in ("submit", "monitor", "run") else []
+        fake = ["--fake"] if self.fake and verb in ("submit", "monitor", "run") else []
         return [sys.executable, "-m", "oellm_bench", verb, *where, *fake, *rest]
 
     def run(self, verb: str, *rest: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from oellm_bench.schedulers.embedded.fault import inject
+
 QUICK = {"class_name": "CommandBackend", "command": "echo {n}"}
 SLOW = {"class_name": "CommandBackend", "command": "sleep 60"}
 
@@ -137,15 +139,16 @@ def test_an_outage_loses_nothing_and_is_waited_out(campaign):
 
 @pytest.mark.parametrize("kind", ["node_fail", "preempt", "oom"])
 def test_faults_of_the_cluster_are_classified_and_restarted_by_policy(campaign, kind):
-    where = {"node": "node1"} if kind == "node_fail" else {"job": 1}
-    client = {"class_name": "FakeSlurmClient", "faults": [{"kind": kind, "after_s": 0.5, **where}]}
     slow_once = '[ "$OELLM_BENCH_ATTEMPT" -ge 2 ] || sleep 60'
     campaign.write(
         backend={"class_name": "CommandBackend", "command": slow_once},
-        slurm={"client": client},
         restart_policies=[{"mode": "crash", "implementation": {"class_name": "AlwaysRestartPolicy"}}],
     )
-    assert campaign.run("run").returncode == 0
+    campaign.run("submit")
+    campaign.wait(lambda: campaign.json("status")["entries"][0]["state"] == "RUNNING")
+    target = {"node": "node1"} if kind == "node_fail" else {"job": "1"}
+    inject(campaign.out / ".oellm-bench" / "fake-slurm", kind, **target)
+    assert campaign.run("monitor").returncode == 0
     modes = [event["mode"] for event in campaign.journal() if event["event"] == "Ended"]
     assert modes == [{"preempt": "preempted"}.get(kind, kind), "success"]
 
