@@ -71,6 +71,9 @@ def _variant_points(variant: Variant, swept: Mapping[str, Sequence[Any]]) -> Ite
         sweep = parse(SweepConfig, base.get("sweep") or {}, "sweep")
     except FaultyConfig as err:
         raise _located(err.faults, variant) from err
+    if (base.get("sweep") or {}).get("axes") == {} and not (sweep.base_values or swept):
+        where = variant.provenance.where("sweep.axes")
+        raise ConfigError(Problem(what="the sweep has no axes", where=where, fix="take axes out for a single entry"))
     points = _located_expand(sweep, swept, variant)
     addressed = [key for key in keys_of(points) if "." in key]
     _check_addresses(addressed, base, variant)

@@ -381,3 +381,13 @@ def test_an_axis_whose_name_yaml_reads_as_a_number_is_refused(campaign, axes):
     problem = campaign.root(sweep=f"axes: {axes}").problem()
     assert f"{campaign.folder / 'my.yaml'}:5: sweep.axes" in problem
     assert "1 as no text; put it in quotes" in problem
+
+
+def test_axes_that_are_there_and_empty_are_no_sweep(campaign):
+    problem = campaign.root(sweep="axes: {}").problem()
+    assert "my.yaml:" in problem and "the sweep has no axes" in problem
+
+
+def test_without_axes_there_is_one_entry_with_the_base_values(campaign):
+    entry = campaign.root(sweep="base_values: {lr: 1}").entry()
+    assert entry.parameters == {"lr": 1}

@@ -82,7 +82,7 @@ class Bench:
 
 def _fake(folder: Path) -> Bench:
     config = FakeSlurmConfig(nodes=2, cpus_per_node=4, kill_wait_s=0.3)
-    return Bench(lambda: FakeSlurmClient(config, folder / "queue"), folder, deadline_s=15, short_limit="0:01")
+    return Bench(lambda: FakeSlurmClient(config, folder / "queue"), folder, deadline_s=40, short_limit="0:01")
 
 
 def _slurm(folder: Path) -> Bench:

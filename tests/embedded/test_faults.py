@@ -153,7 +153,7 @@ def test_fault_command_line(cluster):
     job_id = cluster.submit("echo up >up; sleep 300")
     cluster.wait_text("up")
     module = "oellm_bench.schedulers.embedded.fault"
-    subprocess.run([sys.executable, "-m", module, cluster.queue, "oom", f"job={job_id}"], check=True, timeout=20)
+    subprocess.run([sys.executable, "-m", module, cluster.queue, "oom", f"job={job_id}"], check=True, timeout=60)
     assert cluster.wait_ended(job_id).state is JobState.OUT_OF_MEMORY
 
 

@@ -158,7 +158,7 @@ def test_submitter_may_exit_at_once(cluster):
     )
     script = cluster.folder / "job.sbatch"
     script.write_text("#!/bin/sh\nexit 4\n")
-    subprocess.run([sys.executable, "-c", program, cluster.queue, script], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", program, cluster.queue, script], check=True, timeout=60)
     row = cluster.wait(lambda: next((row for row in cluster.rows().values() if row.state.is_terminal), None))
     assert row.exit_code == 4
 
@@ -175,7 +175,7 @@ def test_many_submitters_at_once_get_an_id_each(cluster):
     )
     argv = [sys.executable, "-c", program, str(cluster.queue), str(script)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as one, subprocess.Popen(argv, stdout=subprocess.PIPE) as two:
-        printed = one.communicate(timeout=20)[0] + two.communicate(timeout=20)[0]
+        printed = one.communicate(timeout=60)[0] + two.communicate(timeout=20)[0]
     assert sorted(int(word.strip(b"[],")) for word in printed.split()) == list(range(1, 11))
     cluster.wait(lambda: all(row.state is JobState.COMPLETED for row in cluster.rows().values()))
 

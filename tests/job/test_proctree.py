@@ -99,7 +99,7 @@ def test_signal_goes_to_the_topmost_handler_only() -> None:
         assert outer.stdout.readline() == b"got\n"
         assert len(told) == 1
         assert told != [outer.pid]
-        assert outer.wait(timeout=20) == 0
+        assert outer.wait(timeout=60) == 0
 
 
 def test_return_codes_are_collected_by_pid() -> None:

@@ -23,7 +23,7 @@ def shell_line(campaign, line, values):
 
 
 def run(entry, folder):
-    done = subprocess.run(entry.argv, cwd=folder, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(entry.argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

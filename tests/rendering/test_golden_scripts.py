@@ -75,7 +75,7 @@ def test_every_golden_file_belongs_to_a_script():
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_bash_can_read_the_script(name):
     done = subprocess.run(
-        ["bash", "-n", GOLDEN / f"{name}.sbatch"], capture_output=True, text=True, timeout=20, check=False
+        ["bash", "-n", GOLDEN / f"{name}.sbatch"], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -152,7 +152,7 @@ def runnable(tmp_path):
             env={**os.environ, "RECORD": str(record), **(env or {})},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
         return done, record.read_text().splitlines() if record.exists() else None

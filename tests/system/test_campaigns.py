@@ -85,7 +85,7 @@ def test_no_restart_policy_stops_with_its_message(campaign):
 
 @pytest.mark.parametrize("limit", ["timeout_s", "walltime"])
 def test_adjust_time_limit_gives_the_restart_more_time(campaign, limit):
-    """Half a second is too little for `slow`; with 0.05 minutes (3 s) more it passes."""
+    """Half a second is too little for `slow`; with 0.15 minutes (9 s) more it passes."""
     slurm = {"cleanup_s": 30} if limit == "timeout_s" else {"sbatch": {"time": "0:01"}}
     campaign.write(
         project={"timeout_s": 0.5 if limit == "timeout_s" else 60},
@@ -93,7 +93,7 @@ def test_adjust_time_limit_gives_the_restart_more_time(campaign, limit):
         backend=backend(),
         sweep={"axes": {"kind": ["slow"]}},
         restart_policies=[
-            {"mode": "timeout", "implementation": {"class_name": "AdjustTimeLimitPolicy", "minutes": 0.05}}
+            {"mode": "timeout", "implementation": {"class_name": "AdjustTimeLimitPolicy", "minutes": 0.15}}
         ],
     )
     done = campaign.run("run")

@@ -100,9 +100,9 @@ def test_a_torn_last_line_is_dropped_and_garbage_inside_is_refused(campaign):
 
 
 def test_a_progress_bar_is_no_stall(campaign):
-    bar = "for i in 1 2 3 4 5 6 7 8 9 10; do printf 'step %s' $i >&2; sleep 0.2; done"
+    bar = "for i in $(seq 16); do printf 'step %s' $i >&2; sleep 0.25; done"
     campaign.write(
-        backend={"class_name": "CommandBackend", "command": bar}, monitoring={"inactivity_s": 0.8, "interval_s": 0.1}
+        backend={"class_name": "CommandBackend", "command": bar}, monitoring={"inactivity_s": 2.5, "interval_s": 0.1}
     )
     assert campaign.run("run").returncode == 0
 
