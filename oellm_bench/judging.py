@@ -25,7 +25,7 @@ def verdict(
     """Return how an attempt ended, None while it may be going on or its files may still arrive."""
     if attempt.refused:
         return Verdict(mode=ErrorMode.SUBMIT_REJECTED, reason=attempt.refused)
-    if attempt.terminal_since is None and attempt.missing_since is None:
+    if not attempt.may_be_over:
         return None
     record = exit_record(attempt, layout)
     if record is None and now - _gone_since(attempt) < _patience(attempt, missing_grace_s):

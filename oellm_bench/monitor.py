@@ -134,7 +134,8 @@ class Monitor:
             if not settings.follows_logs or attempt.started_at is None:
                 continue
             layout = self._entry_layout(entry).attempt(attempt.number)
-            self._note_growth(entry, attempt, layout, snapshot.taken_at)
+            if settings.monitoring.inactivity_s:
+                self._note_growth(entry, attempt, layout, snapshot.taken_at)
             final = attempt.terminal_since is not None
             for event in read_logs(entry.id, attempt, layout, settings.scanner, snapshot.taken_at, final=final):
                 yield event
@@ -184,6 +185,8 @@ class Monitor:
 
     def _endings(self, snapshot: Snapshot) -> Iterable[Event]:
         for entry, attempt in self._live():
+            if not attempt.may_be_over:
+                continue
             grace = self._settings(entry).monitoring.missing_grace_s
             found = verdict(
                 attempt,

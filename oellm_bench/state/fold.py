@@ -65,6 +65,11 @@ class AttemptState:
     decision: str = ""
 
     @property
+    def may_be_over(self) -> bool:
+        """Whether there is something to classify: a refusal, an end, or a job that nobody knows of any more."""
+        return bool(self.refused) or self.terminal_since is not None or self.missing_since is not None
+
+    @property
     def is_over(self) -> bool:
         """Whether the attempt has been classified."""
         return self.mode is not None
