@@ -103,7 +103,6 @@ def _monitor(folder: Path, jobs: int) -> tuple[Monitor, RunningForever]:
         entries=jobs,
         scheduler={},
         sinks={},
-        confirm_gpu_hours=0,
         max_parallel=None,
         versions={},
         git={},

@@ -54,8 +54,12 @@ class SinkDelivery:
     def close(self, now: float) -> Iterator[Delivered]:
         """Tell the sinks that the session has ended."""
         for name, sink in self._sinks.items():
-            if name not in self.failed and self._begin(name, sink) and self._call(name, sink.finalize):
+            if name in self.failed:
+                continue
+            if self._begin(name, sink) and self._call(name, sink.finalize):
                 yield Delivered(at=now, sink=name)
+            else:
+                self.failed[name] = "it did not take the end of the session"
 
     def _begin(self, name: str, sink: Sink) -> bool:
         if name not in self._ready and self._call(

@@ -43,10 +43,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Cycle:
-    """What one cycle found: whether all is over, and how many scheduler calls it took."""
+    """What one cycle found: whether all is over, and whether the scheduler answered at all."""
 
     finished: bool
-    scheduler_calls: int
     answered: bool
 
 
@@ -210,13 +209,13 @@ class Monitor:
             attempt = entry.last
             if attempt is None or attempt.mode is None or entry.over or entry.restart_due:
                 continue
-            if attempt.mode is ErrorMode.SUCCESS:
+            if attempt.mode is ErrorMode.SUCCESS or entry.cancelled:
                 yield Decided(
                     at=self.clock.now(),
                     entry=entry.id,
                     attempt=attempt.number,
                     restart=False,
-                    reason="succeeded",
+                    reason="succeeded" if attempt.mode is ErrorMode.SUCCESS else "cancelled by the user",
                 )
                 continue
             settings = self._settings(entry)
@@ -270,7 +269,7 @@ class Monitor:
         else:
             self.store.write_snapshot(session_view(self.session, self.plan, state, snapshot.taken_at))
         answered = snapshot.queue_answered or snapshot.accounting_answered
-        return Cycle(finished=done, scheduler_calls=snapshot.calls, answered=answered)
+        return Cycle(finished=done, answered=answered)
 
     def _scheduler_log(self, entry: EntryState, attempt: AttemptState) -> Path:
         return self.session.layout.scheduler_log(self._planned(entry.id).name, attempt.number, attempt.job_id)

@@ -36,7 +36,6 @@ class Session:
     entries: int
     scheduler: Mapping[str, Any]
     sinks: Mapping[str, Any]
-    confirm_gpu_hours: float
     max_parallel: int | None
     max_submit: int | None = None
     versions: Mapping[str, str]

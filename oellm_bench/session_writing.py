@@ -52,7 +52,6 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
         entries=len(campaign.plan.entries),
         scheduler=asdict(campaign.project.slurm.client),
         sinks={name: asdict(sink) for name, sink in campaign.project.sinks.items()},
-        confirm_gpu_hours=project.confirm_gpu_hours,
         max_parallel=campaign.project.slurm.max_parallel,
         max_submit=campaign.project.slurm.max_submit,
         versions={"oellm_bench": oellm_bench.__version__, "python": platform.python_version()},

@@ -20,10 +20,10 @@ from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, UsageError
 from oellm_bench.fileio import file_lock
 from oellm_bench.log import set_up
-from oellm_bench.rendering.sbatch import render_submission
 from oellm_bench.schedulers.base import Limits
 from oellm_bench.session import Session
 from oellm_bench.session_writing import make_output_folder
+from oellm_bench.shell import command_line
 from oellm_bench.state.fold import AttemptState, SessionState, apply
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Book
@@ -174,7 +174,7 @@ def _dry_run(prepared: Prepared, subset: Collection[int] | None) -> int:
     apply(Selected(at=now, entries=tuple(_selected(plan, subset))), state)
     for intended in book.due(state, now, Limits()):
         request = book.request(intended)
-        sys.stdout.write(f"$ {render_submission(request.sbatch_argv())}\n")
+        sys.stdout.write(f"$ {command_line(request.sbatch_argv())}\n")
     for name, text in prepared.campaign.scripts.items():
         sys.stdout.write(f"\n--- {prepared.session_dir / name}\n{text}")
     return EXIT_DONE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.rendering.directives import Directives, lines
-from oellm_bench.shell import command_line, quote
+from oellm_bench.shell import quote
 
 # The runner is started in the background so that bash's traps fire at once and hand the signal on. They are set
 # before it is started: a signal in between must neither end the script nor get lost. SIGCONT is left alone: SLURM
@@ -119,8 +119,3 @@ def _script(title: str, directives: Directives, setup: Sequence[str], context: S
 
 def _assignments(**values: str) -> str:
     return "".join(f"{name}={quote(value)}\n" for name, value in values.items())
-
-
-def render_submission(argv: Sequence[str]) -> str:
-    """Return the line a person could type to do what a submission does."""
-    return command_line(argv)

@@ -22,11 +22,6 @@ class Journal:
         self.path = path
         self._offset = 0
 
-    @property
-    def exists(self) -> bool:
-        """Whether anything was ever written."""
-        return self.path.exists()
-
     def read_new(self) -> list[Event]:
         """Return the events appended since the last call, by whichever process. Raises StateError."""
         try:

@@ -116,6 +116,18 @@ def test_what_ended_before_a_cancel_keeps_its_own_cause_and_is_not_restarted(cam
     assert campaign.run("monitor").returncode == 1
     (row,) = campaign.json("results", session)["entries"]
     assert (row["error_mode"], row["attempts"]) == ("crash", 1)
+    decided = [event for event in campaign.journal() if event["event"] == "Decided"]
+    assert [(event["restart"], event["reason"]) for event in decided] == [(False, "cancelled by the user")]
+
+
+def test_a_sink_that_takes_nothing_is_given_up_and_seen_in_the_exit_status(campaign):
+    campaign.write(backend=QUICK, sweep={"axes": {"n": [1]}})
+    campaign.run("submit")
+    (campaign.session_dir / "results.jsonl").mkdir()
+    done = campaign.run("monitor")
+    assert done.returncode == 1
+    assert "sink files failed" in done.stderr
+    assert campaign.run("results").returncode == 0
 
 
 def test_an_unclear_submission_is_looked_up_and_not_repeated(campaign):

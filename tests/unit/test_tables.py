@@ -67,7 +67,6 @@ def write_session(layout: SessionLayout) -> Session:
         entries=1,
         scheduler={},
         sinks={},
-        confirm_gpu_hours=0,
         max_parallel=None,
         versions={},
         git={},
