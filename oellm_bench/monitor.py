@@ -16,7 +16,7 @@ from oellm_bench.core.events import (
     Event,
     SessionFinished,
 )
-from oellm_bench.core.job import JobId, Snapshot
+from oellm_bench.core.job import Snapshot
 from oellm_bench.core.layout import AttemptLayout, EntryLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import EntryResult, ErrorMode
@@ -26,7 +26,7 @@ from oellm_bench.errors import SchedulerUnavailable
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
 from oellm_bench.monitoring.logs import file_size, read_logs
-from oellm_bench.monitoring.reconcile import Matched, match, observe
+from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observe
 from oellm_bench.restart.base import Failure
 from oellm_bench.restart.settings import decide
 from oellm_bench.schedulers.base import Scheduler
@@ -78,7 +78,7 @@ class Monitor:
         self._commit(lambda: self._observations(matched, snapshot))
         self._commit(lambda: self._log_events(snapshot))
         self._commit(lambda: self._hopeless(snapshot.taken_at))
-        self._cancel(matched.duplicates)
+        self._cancel(matched)
         self._commit(lambda: self._endings(snapshot))
         self._commit(self._decisions)
         self.submitter.submit_due()
@@ -167,18 +167,14 @@ class Monitor:
                 found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="stall", reason=reason))
         return found
 
-    def _cancel(self, duplicates: tuple[JobId, ...]) -> None:
+    def _cancel(self, matched: Matched) -> None:
         """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
-        jobs = [
-            JobId.parse(attempt.job_id)
-            for _, attempt in self._live()
-            if attempt.cancel_by and attempt.job_id and not attempt.state.is_terminal
-        ]
-        for duplicate in duplicates:
+        jobs = cancellable(matched, [attempt for _, attempt in self._live() if attempt.cancel_by])
+        for duplicate in matched.duplicates:
             _log.warning("job %s runs an attempt that another job runs too; it is cancelled", duplicate)
-        if jobs or duplicates:
+        if jobs or matched.duplicates:
             try:
-                self.scheduler.cancel([*jobs, *duplicates])
+                self.scheduler.cancel([*jobs, *matched.duplicates])
             except SchedulerUnavailable as err:
                 _log.warning("cancel will be tried again: %s", err)
 

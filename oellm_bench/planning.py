@@ -27,6 +27,7 @@ from oellm_bench.core.resources import Resources
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.filling import fill
 from oellm_bench.launchers.base import Launcher
+from oellm_bench.launchers.prefix import srun_argv, with_environment
 from oellm_bench.naming import entry_name, identity
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
@@ -121,15 +122,13 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     project = point.project
     backend = project.backend.instantiate(Backend)
     launch = backend.build_launch_command()
+    environment = {name: value_text(value) for name, value in project.slurm.environment.items()}
     prefix = to_argv(project.slurm.launcher_cmd)
-    launcher = (*prefix, *project.container.instantiate(Launcher).prefix())
-    launch = replace(
-        launch,
-        environment={
-            **{k: value_text(v) for k, v in project.slurm.environment.items()},
-            **launch.environment,
-        },
-    )
+    passed: dict[str, str] = {}
+    if project.slurm.launcher_env_passthrough:
+        prefix, passed = with_environment(prefix, environment)
+    launcher = (*srun_argv(project.slurm.srun), *prefix, *project.container.instantiate(Launcher).prefix())
+    launch = replace(launch, environment={**environment, **passed, **launch.environment})
     entry_id = identity(
         {
             "project": project.project.name,
@@ -186,7 +185,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         cwd=filled.cwd or str(Path.cwd()),
         timeout_s=project.project.timeout_s,
         script="",
-        resources=sbatch.resources(project.slurm.sbatch, walltime_s=walltime_s),
+        resources=sbatch.resources(project.slurm.sbatch, project.slurm.hetjob, walltime_s=walltime_s),
         requirements=project.requirements,
         ray=project.ray,
         launcher=draft.launcher,
@@ -244,7 +243,7 @@ def _render(
 
 def _script_inputs(
     resources: Resources, point: ConfiguredPoint, session_dir: Path
-) -> tuple[Any, sbatch.Directives, ScriptContext]:
+) -> tuple[Any, tuple[sbatch.Directives, ...], ScriptContext]:
     slurm = point.project.slurm
     context = ScriptContext(
         session_dir=session_dir,
@@ -252,7 +251,9 @@ def _script_inputs(
         version=oellm_bench.__version__,
         python=slurm.python or sys.executable,
     )
-    return slurm, sbatch.directives(slurm.sbatch, walltime_s=resources.walltime_s), context
+    first = sbatch.directives(slurm.sbatch, walltime_s=resources.walltime_s)
+    further = sbatch.components(slurm.hetjob, walltime_s=resources.walltime_s)
+    return slurm, (first, *further), context
 
 
 def _fingerprint(project: str, entries: Sequence[PlannedEntry]) -> str:

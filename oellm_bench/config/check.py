@@ -16,6 +16,7 @@ from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.launchers.base import Launcher
+from oellm_bench.launchers.prefix import can_pass_environment, container_program
 from oellm_bench.monitoring.signals import signal_problems
 from oellm_bench.naming import check_name, check_template
 from oellm_bench.rendering import directives as sbatch
@@ -47,6 +48,12 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.backend, "backend", lambda: project.backend.instantiate(Backend).validate()),
         (project.container, "container", lambda: project.container.instantiate(Launcher).validate()),
         (project.slurm, "slurm.sbatch", lambda: sbatch.check(project.slurm.sbatch)),
+        (project.slurm, "slurm.srun", lambda: sbatch.check_srun(project.slurm.srun)),
+        (
+            project.slurm,
+            "slurm.hetjob",
+            lambda: sbatch.check_components(project.slurm.hetjob, array=project.slurm.array),
+        ),
         (project.slurm, "", lambda: _slurm_problems(project)),
         (project.backend, "", lambda: _environment_problems("backend", getattr(project.backend, "environment", {}))),
         (project.slurm.client, "", lambda: _client_problems(project)),
@@ -90,12 +97,17 @@ def _number_problems(section: str, part: Any) -> list[Problem]:
 
 
 def _slurm_problems(project: Project) -> list[Problem]:
-    problems = _number_problems("slurm", project.slurm)
+    problems, slurm = _number_problems("slurm", project.slurm), project.slurm
     try:
-        to_argv(project.slurm.launcher_cmd)
+        prefix = to_argv(slurm.launcher_cmd)
     except ValueError as err:
         fix = "give words, and close every quote"
         problems.append(Problem(what=str(err), where="slurm.launcher_cmd", fix=fix))
+    else:
+        if slurm.launcher_env_passthrough and not can_pass_environment(prefix):
+            what = f"it is not known how '{container_program(prefix)}' takes variables"
+            fix = "name the variables in slurm.launcher_cmd itself, and take this out"
+            problems.append(Problem(what=what, where="slurm.launcher_env_passthrough", fix=fix))
     return [*problems, *_environment_problems("slurm", project.slurm.environment)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from oellm_bench.backends.base import Backend
 from oellm_bench.core.option import option
@@ -12,6 +12,7 @@ from oellm_bench.core.requirement import Requirement
 from oellm_bench.core.resources import RayHead
 from oellm_bench.launchers.base import Launcher
 from oellm_bench.monitoring.settings import MonitoringConfig
+from oellm_bench.rendering import sbatch_values
 from oellm_bench.restart.settings import RestartConfig
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.sinks.base import Sink
@@ -26,6 +27,7 @@ else:  # resolved by compoconf when a configuration is read: whatever is registe
     SchedulerChoice, SinkChoice = Scheduler.cfgtype, Sink.cfgtype
 
 SbatchValue = str | int | float | bool | None
+SBATCH_OPTIONS = {name: (known.example, known.meaning) for name, known in sbatch_values.COMMON.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,25 @@ class SlurmConfig:
     array: bool = option("one array script for all entries of the same resources", False)
     max_parallel: int | None = option("array tasks that run at once (sbatch --array=...%N)", None)
     max_submit: int | None = option("jobs and array tasks that may be unfinished at once; null: any number", None)
-    sbatch: dict[str, SbatchValue] = option("options of sbatch by long name, e.g. partition, time", factory=dict)
+    sbatch: dict[str, SbatchValue] = option(
+        "options of sbatch by long name; these and all others that sbatch(1) has", factory=dict, known=SBATCH_OPTIONS
+    )
+    hetjob: tuple[dict[str, SbatchValue], ...] = option(
+        "options of each further component of a heterogeneous job; the script runs in the first", ()
+    )
+    after: tuple[str, ...] = option(
+        "names of entries of this campaign to wait for: SLURM dependencies on their jobs; * and {placeholders}", ()
+    )
+    after_type: Literal["afterok", "afterany"] = option("whether those have to succeed, or only to end", "afterok")
     setup: tuple[str, ...] = option("lines of bash run before the entry, verbatim (module load ...)", ())
     environment: dict[str, str | int | float | bool] = option("environment of every entry", factory=dict)
-    launcher_cmd: list[Any] | str = option("put in front of every command, e.g. [srun, --exclusive]", "")
+    srun: dict[str, SbatchValue] = option(
+        "options of srun by long name; any at all puts srun in front of every command", factory=dict
+    )
+    launcher_cmd: list[Any] | str = option("put in front of every command, e.g. [apptainer, exec, image.sif]", "")
+    launcher_env_passthrough: bool = option(
+        "hand slurm.environment on into the container that launcher_cmd names", False
+    )
     python: str = option("interpreter with oellm-bench on the nodes; empty: the one planning", "")
     cleanup_s: float = option("added to timeout_s for start and clean-up: the walltime", 120.0, unit="s")
 

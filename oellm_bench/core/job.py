@@ -84,7 +84,7 @@ _TERMINAL = frozenset(
 
 @dataclass(frozen=True, order=True)
 class JobId:
-    """A job or an array task: `123` or `123_4`."""
+    """A job or an array task: `123` or `123_4`. A heterogeneous job is one job, whatever its components."""
 
     job: int
     task: int | None = None

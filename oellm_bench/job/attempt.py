@@ -61,7 +61,10 @@ class Attempt:
 
     def additions(self) -> dict[str, str]:
         """Return what the command's environment has beyond this process's own."""
+        # Since 22.05 srun no longer takes the CPUs per task from the job (RELEASE_NOTES of Slurm 22.05).
+        cpus = os.environ.get("SLURM_CPUS_PER_TASK")
         return {
+            **({"SRUN_CPUS_PER_TASK": cpus} if cpus and "SRUN_CPUS_PER_TASK" not in os.environ else {}),
             **self.entry.environment,
             "OELLM_BENCH_SESSION_DIR": str(self.session),
             "OELLM_BENCH_ENTRY_DIR": str(self.layout.root),

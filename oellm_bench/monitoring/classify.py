@@ -14,7 +14,8 @@ class Evidence:
 
     `cancel_by` is who asked this tool to cancel (`user`, `stall`, empty). `signal_modes` are the error modes of
     log signals in the order they were seen. `last_error` is the last line of stderr, `scheduler_log` the end of
-    what the scheduler wrote into the job's output file.
+    what the scheduler wrote into the job's output file. `vanished_unstarted`: an array task that waited, and that
+    no source lists any more.
     """
 
     state: JobState
@@ -29,6 +30,7 @@ class Evidence:
     signal_modes: tuple[tuple[str, str], ...] = field(default=())
     last_error: str = ""
     scheduler_log: str = ""
+    vanished_unstarted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +65,9 @@ def classify(evidence: Evidence) -> Verdict:
     clean_end = evidence.state in (JobState.COMPLETED, JobState.UNKNOWN) or evidence.result is not None
     if record is not None and not record.failure and record.returncode == 0 and clean_end:
         return _of_result(evidence, returncode)
-    if evidence.cancel_by == "dependency" or (
-        evidence.state is JobState.CANCELLED and evidence.scheduler_reason == DEPENDENCY_NEVER_SATISFIED
-    ):
-        reason = "the job it depends on did not end as it should"
-        return Verdict(mode=ErrorMode.DEPENDENCY_FAILED, reason=reason)
-    if evidence.cancel_by == "stall" and evidence.state in _CANCELLED:
-        return Verdict(mode=ErrorMode.STALL, reason=evidence.cancel_reason, returncode=returncode)
-    if evidence.state in _CANCELLED and (evidence.cancel_by or evidence.state is not JobState.UNKNOWN):
-        return Verdict(mode=ErrorMode.CANCELLED, reason=_canceller(evidence), returncode=returncode)
+    cancelled = _of_cancel(evidence, returncode)
+    if cancelled is not None:
+        return cancelled
     if evidence.state in _FROM_STATE:
         mode, reason = _FROM_STATE[evidence.state]
         return Verdict(mode=mode, reason=reason, returncode=returncode)
@@ -89,6 +85,21 @@ def classify(evidence: Evidence) -> Verdict:
         reason = "neither the scheduler nor the job says how it ended"
         return Verdict(mode=ErrorMode.LOST, reason=reason)
     return _crash(evidence, returncode)
+
+
+def _of_cancel(evidence: Evidence, returncode: int | None) -> Verdict | None:
+    """Return the verdict on an attempt that was cancelled, by whomever; None for any other."""
+    invalid = evidence.state is JobState.CANCELLED and evidence.scheduler_reason == DEPENDENCY_NEVER_SATISFIED
+    if evidence.cancel_by == "dependency" or invalid:
+        reason = "the job it depends on did not end as it should"
+        return Verdict(mode=ErrorMode.DEPENDENCY_FAILED, reason=reason)
+    if evidence.cancel_by == "stall" and evidence.state in _CANCELLED:
+        return Verdict(mode=ErrorMode.STALL, reason=evidence.cancel_reason, returncode=returncode)
+    if evidence.state in _CANCELLED and (evidence.cancel_by or evidence.state is not JobState.UNKNOWN):
+        return Verdict(mode=ErrorMode.CANCELLED, reason=_canceller(evidence), returncode=returncode)
+    if evidence.vanished_unstarted and evidence.record is None:
+        return Verdict(mode=ErrorMode.CANCELLED, reason="its array task was cancelled before it started")
+    return None
 
 
 def _of_result(evidence: Evidence, returncode: int | None) -> Verdict:

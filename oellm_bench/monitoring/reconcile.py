@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from oellm_bench.core.events import Event, Observed, Submitted, WentMissing
@@ -77,6 +77,16 @@ def observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snaps
             signal=row.signal,
             cancelled_by=row.cancelled_by,
         )
+
+
+def cancellable(matched: Matched, attempts: Iterable[AttemptState]) -> list[JobId]:
+    """Return the jobs of these attempts that the scheduler lists as unfinished, under their own names.
+
+    The journal's id alone is not enough: a controller that was killed before it saved its state forgets jobs, and
+    gives their ids to others (measured on 22.05).
+    """
+    rows = (matched.rows.get((attempt.token, attempt.task)) for attempt in attempts)
+    return [row.job_id for row in rows if row is not None and not row.state.is_terminal]
 
 
 def _differs(row: JobStatus, attempt: AttemptState) -> bool:

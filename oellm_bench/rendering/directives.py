@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from oellm_bench.core import slurm_options
 from oellm_bench.core.resources import Resources
 from oellm_bench.errors import Problem, nearest
+from oellm_bench.rendering.sbatch_values import value_problem
 from oellm_bench.units import format_slurm_time, parse_slurm_time
 
-# Long options of sbatch(1), Slurm 22.05 to 25.05.
-_OPTIONS = tuple(
-    """account acctg-freq array batch bb bbf begin chdir cluster-constraint clusters comment constraint container
-    container-id contiguous core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline delay-boot
-    dependency distribution error exclude exclusive export export-file extra extra-node-info get-user-env gid
-    gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint hold
-    ignore-pbs input job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
-    mem-per-gpu mincpus network nice no-kill no-requeue nodefile nodelist nodes ntasks ntasks-per-core
-    ntasks-per-gpu ntasks-per-node ntasks-per-socket open-mode oom-kill-step output overcommit oversubscribe
-    parsable partition power prefer priority profile propagate qos quiet reboot requeue reservation resv-ports
-    segment signal sockets-per-node spread-job stepmgr switches test-only thread-spec threads-per-core time
-    time-min tmp tres-bind tres-per-task uid usage use-min-nodes verbose version wait wait-all-nodes wckey
-    wrap""".split()
-)
 # Set by this tool for every submission: a value of the user's would break the book-keeping.
 _OURS = ("array", "job-name", "output", "error", "parsable", "test-only", "wait", "wrap")
 
@@ -32,35 +21,50 @@ _COUNT = re.compile(r"(?:[\d,:]+-)?(?P<last>\d+)")
 
 Directives = dict[str, str]
 
-_COUNTS = ("nodes", "ntasks", "ntasks-per-node", "cpus-per-task", "cpus-per-gpu")
-_HOW_MANY = re.compile(r"\d+[kKmM]?(?:-\d+[kKmM]?(?::\d+)?)?")
-
 
 def check(options: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong with `slurm.sbatch`; `where` of a problem is the option as written."""
     problems = []
     written: dict[str, str] = {}
     for key, value in options.items():
-        name = _long_name(key)
+        name = long_name(key)
         other = written.setdefault(name, key)
         if other != key:
             problems.append(Problem(what=f"'{key}' and '{other}' are one option", where=key, fix="take one out"))
         elif name in _OURS:
             problems.append(Problem(what=f"'{key}' is set by oellm-bench itself", where=key, fix="take it out"))
-        elif name not in _OPTIONS:
-            problems.append(Problem(what=f"sbatch has no option '{key}'", where=key, fix=nearest(name, _OPTIONS)))
+        elif name not in slurm_options.ALL:
+            problems.append(
+                Problem(what=f"sbatch has no option '{key}'", where=key, fix=nearest(name, sorted(slurm_options.ALL)))
+            )
         elif not str(value).isprintable():
             what = f"{value!r} has a line break or another control character in it"
             problems.append(Problem(what=what, where=key, fix="give one line"))
-        elif name in _COUNTS and _is_given(value) and not _HOW_MANY.fullmatch(str(value)):
-            fix = "give a number, 4, or a range, 2-4" if name == "nodes" else "give a number"
-            problems.append(Problem(what=f"'{value}' is no number of {name}", where=key, fix=fix))
-        elif name == "time" and _is_given(value):
-            try:
-                parse_slurm_time(value)
-            except ValueError as err:
-                problems.append(Problem(what=str(err), where=key))
+        elif _is_given(value) and (wrong := value_problem(name, value)):
+            problems.append(Problem(what=wrong[0], where=key, fix=wrong[1]))
     return problems
+
+
+def check_srun(options: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with `slurm.srun`; `where` of a problem is the option as written."""
+    return [
+        Problem(what=f"srun has no option '{key}'", where=key, fix=nearest(long_name(key), sorted(slurm_options.SRUN)))
+        for key in options
+        if long_name(key) not in slurm_options.SRUN
+    ]
+
+
+def check_components(components: Sequence[Mapping[str, Any]], *, array: bool) -> list[Problem]:
+    """Return what is wrong with `slurm.hetjob`; `where` of a problem is the component's number and the option."""
+    found = [
+        replace(problem, where=f"{number}.{problem.where}")
+        for number, options in enumerate(components)
+        for problem in check(options)
+    ]
+    if components and array:
+        fix = "take slurm.array or slurm.hetjob out"
+        found.append(Problem(what="SLURM has no arrays of heterogeneous jobs", fix=fix))
+    return found
 
 
 def directives(options: Mapping[str, Any], *, walltime_s: int) -> Directives:
@@ -68,12 +72,22 @@ def directives(options: Mapping[str, Any], *, walltime_s: int) -> Directives:
 
     The walltime is `time` where given. A job is not requeued by SLURM unless asked: the monitor restarts it.
     """
-    found = {_long_name(k): "" if v is True else str(v) for k, v in options.items() if _is_given(v)}
+    found = {long_name(k): "" if v is True else str(v) for k, v in options.items() if _is_given(v)}
     found.setdefault("time", format_slurm_time(walltime_s))
     if "requeue" not in found:
         found["no-requeue"] = ""
     found.setdefault("open-mode", "append")  # a requeue must not wipe the log of the run before
     return found
+
+
+def components(options: Sequence[Mapping[str, Any]], *, walltime_s: int) -> tuple[Directives, ...]:
+    """Return the further components of a heterogeneous job; each has the time of the job unless it says otherwise."""
+    found = []
+    for given in options:
+        named = directives(given, walltime_s=walltime_s)
+        del named["open-mode"]  # the first component alone has a log
+        found.append(named)
+    return tuple(found)
 
 
 def lines(found: Directives) -> list[str]:
@@ -93,13 +107,18 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def resources(options: Mapping[str, Any], *, walltime_s: int) -> Resources:
-    """Return what the options ask for; GPUs are counted over all nodes."""
-    named = {_long_name(key): value for key, value in options.items() if _is_given(value)}
-    nodes = _last_number(named.get("nodes", 1))
-    time = named.get("time")
+def resources(
+    options: Mapping[str, Any], components: Sequence[Mapping[str, Any]] = (), *, walltime_s: int
+) -> Resources:
+    """Return what the options ask for; nodes and GPUs are counted over all components, GPUs over all nodes."""
+    nodes = gpus = 0
+    for given in (options, *components):
+        named = {long_name(key): value for key, value in given.items() if _is_given(value)}
+        own_nodes = _last_number(named.get("nodes", 1))
+        nodes, gpus = nodes + own_nodes, gpus + _gpus(named, own_nodes)
+    time = next((value for key, value in options.items() if long_name(key) == "time" and _is_given(value)), None)
     limit = walltime_s if time is None else parse_slurm_time(time) or walltime_s
-    return Resources(nodes=nodes, gpus=_gpus(named, nodes), walltime_s=limit)
+    return Resources(nodes=nodes, gpus=gpus, walltime_s=limit)
 
 
 def _gpus(named: Mapping[str, Any], nodes: int) -> int:
@@ -131,5 +150,6 @@ def _is_given(value: object) -> bool:
     return value is not None and value is not False and value != ""
 
 
-def _long_name(key: str) -> str:
+def long_name(key: str) -> str:
+    """Return an option's name as SLURM writes it: `cpus-per-task` for `cpus_per_task` and `--cpus-per-task`."""
     return key.strip("-").replace("_", "-")

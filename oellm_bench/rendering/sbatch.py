@@ -72,15 +72,23 @@ class EntryReference:
     name: str
 
 
-def render_entry(entry: EntryReference, directives: Directives, setup: Sequence[str], context: ScriptContext) -> str:
-    """Return the script of one entry. It takes up to three arguments: attempt, token, timeout in seconds."""
+def render_entry(
+    entry: EntryReference, components: Sequence[Directives], setup: Sequence[str], context: ScriptContext
+) -> str:
+    """Return the script of one entry. It takes up to three arguments: attempt, token, timeout in seconds.
+
+    `components`: the directives of the job, and those of each further component of a heterogeneous one.
+    """
     title = f"entry {entry.name} of {context.project}"
     chosen = f"entry={quote(entry.id)} name={quote(entry.name)}\n"
-    return _script(title, directives, setup, context, chosen)
+    return _script(title, components, setup, context, chosen)
 
 
 def render_array(
-    tasks: Mapping[int, EntryReference], directives: Directives, setup: Sequence[str], context: ScriptContext
+    tasks: Mapping[int, EntryReference],
+    components: Sequence[Directives],
+    setup: Sequence[str],
+    context: ScriptContext,
 ) -> str:
     """Return one script for many entries: SLURM_ARRAY_TASK_ID, plus an offset, picks one by an explicit map.
 
@@ -99,15 +107,17 @@ def render_array(
         '  *) echo "task $task is no entry of this script" >&2; exit 2 ;;\n'
         "esac\n"
     )
-    return _script(title, directives, setup, context, chosen)
+    return _script(title, components, setup, context, chosen)
 
 
-def _script(title: str, directives: Directives, setup: Sequence[str], context: ScriptContext, chosen: str) -> str:
-    head = "\n".join(["#!/bin/bash", *lines(directives)])
+def _script(
+    title: str, components: Sequence[Directives], setup: Sequence[str], context: ScriptContext, chosen: str
+) -> str:
+    head = "\n#SBATCH hetjob\n".join("\n".join(lines(directives)) for directives in components)
     root = SessionLayout(context.session_dir).root
     prologue = "".join(f"{line}\n" for line in setup)
     return (
-        f"{head}\n"
+        f"#!/bin/bash\n{head}\n"
         f"# {title}; written by oellm-bench {context.version}.\n"
         "# Arguments: [ATTEMPT [TOKEN [TIMEOUT_S [TASK_OFFSET]]]]; without any it runs as the next attempt.\n"
         f"{prologue}"

@@ -10,7 +10,7 @@ import calendar
 import os
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from oellm_bench.core.job import JobId, JobState, JobStatus
@@ -43,6 +43,8 @@ _ACCOUNTING_FIELDS = (
     "AllocTRES",
     "JobName",
 )
+_RANGE = re.compile(r"(?P<job>\d+)_\[(?P<list>\d+(?:-\d+(?::\d+)?)?(?:,\d+(?:-\d+(?::\d+)?)?)*)(?:%\d+)?\]")
+_CAUSES = (JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.OUT_OF_MEMORY, JobState.PREEMPTED, JobState.TIMEOUT)
 _NO_NODES = ("None assigned", "(null)")
 
 
@@ -87,7 +89,22 @@ def parse_squeue(text: str, prefix: str) -> list[JobStatus]:
             status = _queue_status(dict(zip(names, values, strict=True)))
             if status is not None:
                 rows.append(status)
-    return rows
+    return _joined(rows)
+
+
+def _joined(rows: Iterable[JobStatus]) -> list[JobStatus]:
+    """Return one row per job: the components of a heterogeneous job have the same id, the first of them leads.
+
+    What ended one component ends them all: the others are only cancelled along with it.
+    """
+    found: dict[JobId, JobStatus] = {}
+    for row in rows:
+        leader = found.setdefault(row.job_id, row)
+        if leader is not row:
+            cause = row.state if row.state in _CAUSES and leader.state not in _CAUSES else leader.state
+            nodes = ",".join(filter(None, (leader.nodes, row.nodes)))
+            found[row.job_id] = replace(leader, state=cause, nodes=nodes)
+    return list(found.values())
 
 
 def _queue_status(row: Mapping[str, str]) -> JobStatus | None:
@@ -117,9 +134,11 @@ def _queue_status(row: Mapping[str, str]) -> JobStatus | None:
 def parse_sacct(text: str, prefix: str) -> dict[JobId, AccountingRow]:
     """Return what accounting says, by job id; jobs of other names are kept where they may be too young to have one.
 
-    Rows like `47_[0-1]` stand for tasks that have not started; squeue lists those one by one.
+    A row like `47_[0-1%2]` stands for tasks that never started: it counts for those without a row of their own.
+    One whose list was cut short (`47_[0,2,...]`) says nothing about any task.
     """
     rows: dict[JobId, AccountingRow] = {}
+    ranges: list[tuple[JobId, Mapping[str, str]]] = []
     for line in text.splitlines():
         # The name comes last and may hold anything, the separator included.
         values = line.split(_SEPARATOR, len(_ACCOUNTING_FIELDS) - 1)
@@ -129,12 +148,31 @@ def parse_sacct(text: str, prefix: str) -> dict[JobId, AccountingRow]:
         base, dot, _ = row["JobID"].partition(".")
         job_id = _job_id(base)
         if job_id is None:
-            continue
-        if dot:
+            ranges += [] if dot else [(task, row) for task in _tasks_of_range(base)]
+        elif dot:
             _take_in_step(rows, job_id, row)
         elif row["JobName"].startswith(prefix) or row["JobName"] == "allocation":
-            rows[job_id] = AccountingRow(_accounting_status(job_id, row), row["JobName"] != "allocation")
+            status, other = _accounting_status(job_id, row), rows.get(job_id)
+            (status,) = _joined((status,) if other is None else (other.status, status))
+            rows[job_id] = AccountingRow(status, row["JobName"] != "allocation")
+    for job_id, listed in ranges:
+        # What still waits is for the controller to tell: this row may speak of tasks that are cancelled by now.
+        if listed["JobName"].startswith(prefix) and JobState.parse(listed["State"]).is_terminal:
+            rows.setdefault(job_id, AccountingRow(_accounting_status(job_id, listed), is_named=True))
     return rows
+
+
+def _tasks_of_range(text: str) -> list[JobId]:
+    """Return the tasks of `47_[0-3,7%2]`; none where the list cannot be read whole."""
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return []
+    tasks: list[int] = []
+    for part in match["list"].split(","):
+        first, _, last = part.partition("-")
+        last, _, step = last.partition(":")
+        tasks += range(int(first), int(last or first) + 1, int(step or 1))
+    return [JobId(int(match["job"]), task) for task in tasks]
 
 
 def _take_in_step(rows: dict[JobId, AccountingRow], job_id: JobId, row: Mapping[str, str]) -> None:

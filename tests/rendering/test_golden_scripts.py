@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oellm_bench.rendering.directives import directives, lines
+from oellm_bench.rendering.directives import components, directives, lines
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
 from oellm_bench.schedulers.embedded.options import script_options
 
@@ -42,19 +42,22 @@ AWKWARD = {
 }
 
 
-def single(options, setup=()):
-    return render_entry(ENTRY, directives(options, walltime_s=7320), setup, CONTEXT)
+def single(options, setup=(), further=()):
+    return render_entry(
+        ENTRY, (directives(options, walltime_s=7320), *components(further, walltime_s=7320)), setup, CONTEXT
+    )
 
 
 def array(options, setup=(), count=3):
     tasks = {task: EntryReference(f"id{task}", f"entry{task}") for task in range(count)}
-    return render_array(tasks, directives(options, walltime_s=7320), setup, CONTEXT)
+    return render_array(tasks, (directives(options, walltime_s=7320),), setup, CONTEXT)
 
 
 SCRIPTS = {
     "single": single({}),
     "single_with_awkward_options": single(AWKWARD),
     "single_with_setup": single({"requeue": True}, ("module load GCC", 'export A="b c"')),
+    "single_heterogeneous": single({"nodes": 1}, further=({"nodes": 4, "gpus-per-node": 4}, {"mem": "1G"})),
     "array": array({"time": "1-00:00:00"}),
     "array_of_one": array({}, count=1),
 }
@@ -166,7 +169,9 @@ TASKS = {0: EntryReference("aaaa", "one"), 7: EntryReference("bbbb", "it-s-two")
 
 @pytest.mark.parametrize(("task", "entry"), [("0", "aaaa"), ("7", "bbbb"), ("8", "cccc")])
 def test_an_array_task_runs_exactly_its_entry(runnable, task, entry):
-    done, arguments = runnable(lambda context: render_array(TASKS, {}, (), context), env={"SLURM_ARRAY_TASK_ID": task})
+    done, arguments = runnable(
+        lambda context: render_array(TASKS, ({},), (), context), env={"SLURM_ARRAY_TASK_ID": task}
+    )
     assert done.returncode == 0, done.stderr
     sweep = str(runnable.folder / "sweep.json")
     assert arguments == ["-m", "oellm_bench.run_entry", "--sweep", sweep, "--entry", entry]
@@ -174,28 +179,30 @@ def test_an_array_task_runs_exactly_its_entry(runnable, task, entry):
 
 @pytest.mark.parametrize("task", ["1", "07", "", "0 ", "*"])
 def test_a_task_that_is_not_in_the_map_runs_nothing(runnable, task):
-    done, arguments = runnable(lambda context: render_array(TASKS, {}, (), context), env={"SLURM_ARRAY_TASK_ID": task})
+    done, arguments = runnable(
+        lambda context: render_array(TASKS, ({},), (), context), env={"SLURM_ARRAY_TASK_ID": task}
+    )
     assert done.returncode == 2
     assert arguments is None
     assert task in done.stderr
 
 
 def test_attempt_token_and_time_limit_reach_the_runner(runnable):
-    _, arguments = runnable(lambda context: render_entry(ENTRY, {}, (), context), "2", "ob-x-y-a2", "60.5")
+    _, arguments = runnable(lambda context: render_entry(ENTRY, ({},), (), context), "2", "ob-x-y-a2", "60.5")
     assert arguments[-6:] == ["--attempt", "2", "--token", "ob-x-y-a2", "--timeout-s", "60.5"]
 
 
 @pytest.mark.parametrize("code", [0, 3, 255])
 @pytest.mark.parametrize("setup", [(), ("set -euo pipefail",)], ids=["plain", "under set -eu"])
 def test_the_script_exits_as_the_runner_does(runnable, code, setup):
-    done, _ = runnable(lambda context: render_entry(ENTRY, {}, setup, context), runner=f"#!/bin/bash\nexit {code}\n")
+    done, _ = runnable(lambda context: render_entry(ENTRY, ({},), setup, context), runner=f"#!/bin/bash\nexit {code}\n")
     assert done.returncode == code
 
 
 def test_setup_runs_before_the_entry_and_cannot_redirect_it(runnable):
     setup = ("export GREETING='a b'", "name=other entry=other session=/nowhere python=false")
     done, record = runnable(
-        lambda context: render_entry(ENTRY, {}, setup, context),
+        lambda context: render_entry(ENTRY, ({},), setup, context),
         runner='#!/bin/bash\nprintf "%s\\n" "$GREETING" "$@" > "$RECORD"\n',
     )
     assert done.returncode == 0, done.stderr
@@ -206,7 +213,7 @@ def test_setup_runs_before_the_entry_and_cannot_redirect_it(runnable):
 @pytest.mark.parametrize("setup", [(), ("set -euo pipefail",)], ids=["plain", "under set -eu"])
 def test_the_shell_is_the_last_witness_of_a_killed_runner(runnable, setup):
     done, _ = runnable(
-        lambda context: render_entry(ENTRY, {}, setup, context),
+        lambda context: render_entry(ENTRY, ({},), setup, context),
         "1",
         "token",
         runner="#!/bin/bash\nkill -KILL $$\n",
@@ -223,5 +230,5 @@ def test_a_signal_to_the_script_reaches_the_runner_and_is_waited_for(runnable, s
         "#!/bin/bash\ntrap 'echo asked > \"$RECORD\"; exit 7' TERM\n"
         "kill -TERM $PPID\nwhile :; do read -t 0.01 <> <(:); done\n"
     )
-    done, record = runnable(lambda context: render_entry(ENTRY, {}, setup, context), runner=runner)
+    done, record = runnable(lambda context: render_entry(ENTRY, ({},), setup, context), runner=runner)
     assert (done.returncode, record) == (7, ["asked"])

@@ -17,6 +17,8 @@ import psutil
 import pytest
 import yaml
 
+from tests.cluster.real_slurm import Cluster
+
 
 @dataclass
 class Campaign:
@@ -120,3 +122,59 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Campai
                 process.send_signal(signal.SIGKILL)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
+
+
+# Calls as fast as they can be: only the tests' own user is on this cluster.
+REAL_CLIENT = {"class_name": "SlurmClient", "calls_per_s": 50.0, "call_burst": 200, "lookup_grace_s": 15.0}
+
+
+class RealCampaign(Campaign):
+    """A campaign on a real cluster."""
+
+    fake = False
+    cluster: Cluster
+
+    def write(self, **sections) -> None:
+        slurm = {"client": REAL_CLIENT, **sections.pop("slurm", {})}
+        slurm["sbatch"] = {"partition": "long", "mem": "80", **slurm.get("sbatch", {})}
+        super().write(slurm=slurm, **sections)
+
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.json("status")["entries"]]
+
+    def job_ids(self) -> list[str]:
+        return [row["job_id"] for row in self.json("status")["entries"]]
+
+    def wait_running(self) -> None:
+        """Wait until every entry runs."""
+        self.wait(lambda: set(self.states()) == {"RUNNING"})
+
+    def ended_modes(self) -> list[str]:
+        return [event["mode"] for event in self.journal() if event["event"] == "Ended"]
+
+    def results(self) -> dict[str, dict]:
+        return {row["name"]: row for row in self.json("results")["entries"]}
+
+    def jobs_in_accounting(self) -> Counter[str]:
+        """Count the jobs under each of this session's tokens, as accounting tells them, array tasks one by one."""
+        prefix = f"ob-{self.session_dir.name.rsplit('_', 1)[-1]}-"
+        rows = self.cluster.command(
+            "sacct", "-nPXD", "-S", "now-1day", "-o", "JobID,State,JobName", check=False
+        ).splitlines()
+        named = [row.split("|") for row in rows]
+        return Counter(f"{name}/{job.partition('_')[2]}" for job, _, name in named if name.startswith(prefix))
+
+
+def on_cluster(campaign: Campaign, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> RealCampaign:
+    """Return the campaign as one on a real cluster."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    real = RealCampaign(campaign.folder, fake=False)
+    real.cluster = cluster
+    return real
+
+
+@pytest.fixture
+def real(campaign: Campaign, slurm_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> RealCampaign:
+    """A campaign on the cluster that all tests share."""
+    return on_cluster(campaign, slurm_cluster, monkeypatch)

@@ -1,4 +1,4 @@
-"""Which long options sbatch knows, and how they stand on a command line or in a script.
+"""How options of sbatch stand on a command line or in a script.
 
 Source: sbatch(1), Slurm 22.05 to 25.05.
 """
@@ -8,22 +8,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 
-_FLAGS = frozenset(
-    "contiguous disable-stdout-job-summary help hold ignore-pbs no-kill no-requeue oom-kill-step overcommit "
-    "parsable quiet reboot requeue spread-job test-only usage use-min-nodes verbose version wait".split()
-)
-_OPTIONAL_VALUE = frozenset("exclusive get-user-env nice oversubscribe propagate resv-ports".split())
-_TAKES_VALUE = frozenset(
-    "account acctg-freq array batch bb bbf begin chdir cluster-constraint clusters comment constraint "
-    "container container-id core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline "
-    "delay-boot dependency distribution error exclude export export-file extra extra-node-info gid "
-    "gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint input "
-    "job-name kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu "
-    "mem-per-gpu mincpus network nodefile nodelist nodes ntasks ntasks-per-core ntasks-per-gpu "
-    "ntasks-per-node ntasks-per-socket open-mode output partition power prefer priority profile qos "
-    "reservation segment signal sockets-per-node switches thread-spec threads-per-core time time-min "
-    "tmp tres-bind tres-per-task uid wait-all-nodes wckey wrap".split()
-)
+from oellm_bench.core.slurm_options import ALL, FLAGS, OPTIONAL_VALUE, TAKES_VALUE
+
 _SHORT = {
     "A": "account", "a": "array", "b": "begin", "c": "cpus-per-task", "C": "constraint", "d": "dependency",
     "D": "chdir", "e": "error", "F": "nodefile", "G": "gpus", "H": "hold", "i": "input", "J": "job-name",
@@ -48,6 +34,8 @@ def script_options(script: str) -> dict[str, str]:
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
             break
+        if line.split() == ["#SBATCH", "hetjob"]:
+            break  # the script runs in the first component; the others are not simulated
         if line.startswith("#SBATCH") and line[7:8].isspace():
             try:
                 merge(found, _options(shlex.split(line[7:], comments=True)))
@@ -59,9 +47,9 @@ def script_options(script: str) -> dict[str, str]:
 def checked(options: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield long options given as a mapping. Raises BadOption for one that sbatch does not know."""
     for name, value in options.items():
-        if name not in _FLAGS | _OPTIONAL_VALUE | _TAKES_VALUE:
+        if name not in ALL:
             raise BadOption(f"unrecognized option '--{name}'")
-        if name in _FLAGS and value:
+        if name in FLAGS and value:
             raise BadOption(f"option '--{name}' doesn't allow an argument")
         yield name, value
 
@@ -87,7 +75,7 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 
 def _long(text: str, rest: Iterator[str]) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    if name in _TAKES_VALUE and not equals:
+    if name in TAKES_VALUE and not equals:
         return name, _next(f"--{name}", rest)
     return next(checked({name: value}))
 
@@ -99,10 +87,10 @@ def _cluster(text: str, rest: Iterator[str]) -> Iterator[tuple[str, str]]:
         if name is None:
             raise BadOption(f"invalid option -- '{letter}'")
         attached = text[position + 1 :]
-        if name in _TAKES_VALUE:
+        if name in TAKES_VALUE:
             yield name, attached or _next(f"-{letter}", rest)
             return
-        if name in _OPTIONAL_VALUE:
+        if name in OPTIONAL_VALUE:
             yield name, attached
             return
         yield name, ""

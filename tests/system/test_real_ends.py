@@ -1,0 +1,182 @@
+"""Campaigns on a real SLURM cluster: every way a job can end is told from the others."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+
+def shell(line):
+    return {"class_name": "CommandBackend", "command": line}
+
+
+def restarted_after(mode):
+    return [{"mode": mode, "implementation": {"class_name": "AlwaysRestartPolicy", "max_retries": 2}}]
+
+
+def first_time_only(line):
+    """A command that does something in the first attempt only, and succeeds afterwards."""
+    return shell(f'[ "$OELLM_BENCH_ATTEMPT" -ge 2 ] || {line}')
+
+
+@contextlib.contextmanager
+def node_down(cluster, node):
+    cluster.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    try:
+        yield
+    finally:
+        cluster.command("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
+
+def test_one_job(real):
+    real.write(backend=shell("true"))
+    assert real.run("run").returncode == 0
+    assert real.ended_modes() == ["success"]
+
+
+def test_ten_jobs_keep_their_exit_codes(real):
+    real.write(backend=shell("exit {n}"), sweep={"axes": {"n": list(range(10))}})
+    assert real.run("run").returncode == 1
+    reasons = {name: row["reason"] for name, row in real.results().items()}
+    assert all(f"exit code {n}" in reasons[f"n{n}"] for n in range(1, 10))
+    assert sorted(real.ended_modes()) == ["crash"] * 9 + ["success"]
+
+
+def test_an_array_over_the_clusters_limit_keeps_every_exit_code(real):
+    real.write(
+        slurm={"array": True, "max_parallel": 5},
+        backend=shell("exit $(({n} % 3))"),
+        sweep={"axes": {"n": list(range(250))}},
+        monitoring={"interval_s": 1.0},
+    )
+    submitted = real.json("submit")
+    assert len({row["job_id"].split("_")[0] for row in submitted["jobs"]}) == 3
+    assert real.run("monitor", timeout=400).returncode == 1
+    codes = {name: row["reason"] for name, row in real.results().items() if not row["success"]}
+    assert len(codes) == 166
+    assert all(f"exit code {int(name[1:]) % 3}" in reason for name, reason in codes.items())
+    assert set(real.jobs_by_token().values()) == {1}
+
+
+def test_a_time_limit_is_a_timeout(real):
+    real.write(slurm={"sbatch": {"time": "1"}}, backend=shell("sleep 300"))
+    real.run("submit")
+    real.wait_running()
+    real.cluster.command("scontrol", "update", f"JobId={real.job_ids()[0]}", "EndTime=now")
+    real.run("monitor")
+    assert real.ended_modes() == ["timeout"]
+
+
+def test_too_much_memory_is_oom_without_cgroups_too(real):
+    hog = "import time; x = bytearray(400_000_000); time.sleep(60)"
+    real.write(
+        slurm={"sbatch": {"mem": "100"}},
+        backend={"class_name": "CommandBackend", "command": ["python3", "-c", hog]},
+    )
+    real.run("run")
+    assert real.ended_modes() == ["oom"]
+
+
+def test_a_node_that_goes_down_is_a_node_failure_and_restarted(real):
+    real.write(backend=first_time_only("sleep 300"), restart_policies=restarted_after("node_fail"))
+    real.run("submit")
+    real.wait_running()
+    with node_down(real.cluster, real.json("status")["entries"][0]["node"]):
+        assert real.run("monitor").returncode == 0
+    assert real.ended_modes() == ["node_fail", "success"]
+
+
+def test_a_preempted_job_is_restarted(real):
+    low = {"partition": "preempt", "nodelist": "node1", "cpus-per-task": 4}
+    real.write(
+        slurm={"sbatch": low}, backend=first_time_only("sleep 300"), restart_policies=restarted_after("preempted")
+    )
+    real.run("submit")
+    real.wait_running()
+    preempt(real)
+    assert real.run("monitor").returncode == 0
+    assert real.ended_modes() == ["preempted", "success"]
+
+
+def test_a_preempted_job_that_slurm_requeues_goes_on_as_the_same_attempt(real):
+    low = {"partition": "preempt", "nodelist": "node1", "cpus-per-task": 4, "requeue": True}
+    real.write(slurm={"sbatch": low}, backend=shell('[ -n "$SLURM_RESTART_COUNT" ] || sleep 300'))
+    real.run("submit")
+    real.wait_running()
+    preempt(real)
+    assert real.run("monitor").returncode == 0
+    assert real.ended_modes() == ["success"]
+    assert real.results()["c"]["attempts"] == 1
+
+
+def preempt(real):
+    """Submit a job that takes the whole of node1 from a partition of higher priority."""
+    whole_node = ("--partition=long", "--nodelist=node1", "--cpus-per-task=4", "--mem=100")
+    real.cluster.command("sbatch", "--parsable", *whole_node, "--output=/dev/null", "--wrap=sleep 1")
+
+
+def test_a_requeued_job_goes_on_as_the_same_attempt(real):
+    real.write(slurm={"sbatch": {"requeue": True}}, backend=shell('[ -n "$SLURM_RESTART_COUNT" ] || sleep 300'))
+    real.run("submit")
+    real.wait_running()
+    real.cluster.command("scontrol", "requeue", real.job_ids()[0])
+    assert real.run("monitor").returncode == 0
+    assert real.ended_modes() == ["success"]
+
+
+def test_a_foreign_scancel_is_a_cancel_and_not_restarted(real):
+    real.write(backend=shell("sleep 300"), restart_policies=restarted_after("crash"))
+    real.run("submit")
+    real.wait_running()
+    real.cluster.command("scancel", *real.job_ids())
+    real.run("monitor")
+    assert real.ended_modes() == ["cancelled"]
+
+
+def test_array_tasks_cancelled_while_they_wait_are_found_out(real):
+    """A task that is cancelled before it starts may leave no trace at all in squeue and sacct."""
+    real.write(
+        slurm={"array": True, "sbatch": {"hold": True}},
+        sweep={"axes": {"n": [0, 1, 2]}},
+        backend=shell("true"),
+        monitoring={"missing_grace_s": 8.0},
+    )
+    jobs = real.json("submit")["jobs"]
+    real.cluster.command("scancel", jobs[1]["job_id"])
+    real.cluster.command("scontrol", "release", jobs[0]["job_id"].split("_")[0])
+    assert real.run("monitor").returncode == 1
+    results = real.results()
+    assert [results[f"n{n}"]["error_mode"] for n in (0, 1, 2)] == ["success", "cancelled", "success"]
+
+
+def test_an_array_cancelled_while_it_waits_is_cancelled(real):
+    real.write(slurm={"array": True, "sbatch": {"hold": True}}, sweep={"axes": {"n": [0, 1]}}, backend=shell("true"))
+    jobs = real.json("submit")["jobs"]
+    real.cluster.command("scancel", jobs[0]["job_id"].split("_")[0])
+    assert real.run("monitor").returncode == 1
+    assert real.ended_modes() == ["cancelled", "cancelled"]
+
+
+def test_a_single_task_of_an_array_is_restarted_alone(real):
+    real.write(
+        slurm={"array": True},
+        sweep={"axes": {"n": [0, 1, 2]}},
+        backend=first_time_only("exit $(({n} == 1))"),
+        restart_policies=restarted_after("crash"),
+    )
+    assert real.run("run").returncode == 0
+    assert {name: row["attempts"] for name, row in real.results().items()} == {"n0": 1, "n1": 2, "n2": 1}
+    real.wait(lambda: sorted(real.jobs_in_accounting().values()) == [1, 1, 1, 1])
+
+
+def test_a_dependency_that_cannot_be_satisfied_ends_the_entry(real):
+    quick = ("--partition=long", "--output=/dev/null", "--wrap=exit 1")
+    failed = real.cluster.command("sbatch", "--parsable", *quick).strip()
+    real.wait(lambda: "FAILED" in real.cluster.command("squeue", "-h", "-t", "all", "-j", failed, "-o", "%T"))
+    real.write(slurm={"sbatch": {"dependency": f"afterok:{failed}"}}, backend=shell("true"))
+    real.run("submit")
+    real.run("monitor")
+    assert real.ended_modes() == ["dependency_failed"]
