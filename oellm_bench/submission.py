@@ -83,6 +83,10 @@ class Book:
             options=options,
         )
 
+    def first_attempt(self, entry: PlannedEntry, now: float) -> Intended:
+        """Return an entry's first submission, alone."""
+        return self._single(entry, 1, 0.0, now)
+
     def _single(self, entry: PlannedEntry, attempt: int, extra_time_s: float, now: float) -> Intended:
         return Intended(
             at=now,

@@ -33,8 +33,8 @@ FLOORS = (
     *(
         (f"oellm_bench.{name}", 5)
         for name in (
-            "assemble delivery filling job judging monitor planning run_entry session session_writing submission view "
-            "triggers watch".split()
+            "assemble checking delivery filling job judging monitor ordering planning run_entry session "
+            "session_writing submission view triggers watch".split()
         )
     ),
 )

@@ -51,6 +51,11 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     _configuration(parser)
     parser.add_argument("--fake", action="store_true", help="use the embedded scheduler")
     parser.add_argument("--output", type=Path, metavar="DIR", help="session folder (default: a new one)")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="ask the scheduler too: sbatch --test-only once per resource shape, partition limits, datasets",
+    )
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument("--limit", type=_count, metavar="N", help="list only the first N entries")
 

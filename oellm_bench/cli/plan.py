@@ -1,36 +1,65 @@
-"""`plan`: compose, expand, check, render."""
+"""`plan`: compose, expand, check, render; with --check hold it against the cluster."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from dataclasses import asdict
 from typing import Any
 
-from oellm_bench.cli.configuration import prepare
+from oellm_bench.assemble import make_book, open_scheduler
+from oellm_bench.checking import Report, check_plan
+from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.clock import SystemClock
 from oellm_bench.core.plan import Plan, entry_document
-from oellm_bench.errors import EXIT_DONE
+from oellm_bench.errors import EXIT_DONE, EXIT_USAGE, SchedulerError
 from oellm_bench.log import set_up
 from oellm_bench.session import Session
-from oellm_bench.units import format_duration
+from oellm_bench.units import format_duration, format_slurm_time
 
 SCHEMA_VERSION = 1
 _SHOWN = 50
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the session folder and print what is in it."""
+    """Write the session folder and print what is in it; 2 where the cluster would not run it."""
     set_up(verbose=args.verbose)
     prepared = prepare(args, output=args.output)
     session = prepared.written(SystemClock())
     plan = prepared.campaign.plan
+    if not args.json:
+        _print_plan(session, plan, args.limit)
+    report = _check(prepared, session) if args.check else None
     if args.json:
-        print_json(plan_document(session, plan, args.limit))
-        return EXIT_DONE
+        print_json(plan_document(session, plan, args.limit, report))
+    elif report is not None:
+        _print_report(report)
+    for problem in report.problems if report is not None else ():
+        sys.stderr.write(f"oellm-bench: {problem}\n")
+    if not args.json:
+        sys.stderr.write(
+            "nothing was submitted; `oellm-bench submit` with the same arguments does (--fake: on this machine)\n"
+        )
+    return EXIT_USAGE if report is not None and report.problems else EXIT_DONE
+
+
+def _check(prepared: Prepared, session: Session) -> Report:
+    """Ask the scheduler. Raises SchedulerError that says where the plan lies all the same."""
+    campaign = prepared.campaign
+    try:
+        return check_plan(
+            make_book(session, campaign.plan), open_scheduler(session), campaign.project.datasets, os.environ
+        )
+    except SchedulerError as err:
+        raise type(err)(f"{err}; the plan is written and was not checked: {session.session_dir}") from err
+
+
+def _print_plan(session: Session, plan: Plan, shown: int | None) -> None:
     sys.stdout.write(f"{session.session_dir}\n")
     out = console()
-    limit = args.limit or _SHOWN
+    limit = shown or _SHOWN
     rows = [
         (entry.index, entry.name, entry.script, _task(entry.task), format_duration(entry.timeout_s))
         for entry in plan.entries[:limit]
@@ -39,10 +68,24 @@ def run(args: argparse.Namespace) -> int:
     if len(plan.entries) > limit:
         out.print(f"... and {len(plan.entries) - limit} more (--limit N shows N)")
     out.print(summary(plan))
-    sys.stderr.write(
-        "nothing was submitted; `oellm-bench submit` with the same arguments does (--fake: on this machine)\n"
-    )
-    return EXIT_DONE
+
+
+def _print_report(report: Report) -> None:
+    rows = [
+        (
+            len(shape.entries),
+            shape.partition,
+            shape.entries[0].resources.nodes,
+            shape.entries[0].resources.gpus,
+            format_slurm_time(shape.entries[0].resources.walltime_s),
+            f"{shape.node_hours:.4g}",
+            f"{shape.gpu_hours:.4g}",
+            shape.trial.message if shape.trial.accepted else f"refused: {shape.trial.message}",
+        )
+        for shape in report.shapes
+    ]
+    columns = ("entries", "partition", "nodes", "GPUs", "walltime", "node-hours", "GPU-hours", "the scheduler says")
+    console().print(table(columns, rows))
 
 
 def summary(plan: Plan) -> str:
@@ -56,7 +99,7 @@ def summary(plan: Plan) -> str:
     )
 
 
-def plan_document(session: Session, plan: Plan, limit: int | None) -> dict[str, Any]:
+def plan_document(session: Session, plan: Plan, limit: int | None, report: Report | None = None) -> dict[str, Any]:
     """Return what `plan --json` prints."""
     entries = [
         {**entry_document(entry), "script": str(session.layout.root / entry.script)} for entry in plan.entries[:limit]
@@ -73,6 +116,26 @@ def plan_document(session: Session, plan: Plan, limit: int | None) -> dict[str, 
             "node_hours": plan.node_hours,
             "gpu_hours": plan.gpu_hours,
         },
+        **({} if report is None else {"check": report_document(report)}),
+    }
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """Return what `plan --check --json` adds."""
+    return {
+        "shapes": [
+            {
+                "entries": [entry.name for entry in shape.entries],
+                "partition": shape.partition,
+                **asdict(shape.entries[0].resources),
+                "node_hours": shape.node_hours,
+                "gpu_hours": shape.gpu_hours,
+                "accepted": shape.trial.accepted,
+                "message": shape.trial.message,
+            }
+            for shape in report.shapes
+        ],
+        "problems": [asdict(problem) for problem in report.problems],
     }
 
 

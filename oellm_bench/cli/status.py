@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
 
 from oellm_bench.assemble import open_scheduler
 from oellm_bench.cli.live import status_table
@@ -14,8 +16,10 @@ from oellm_bench.core.token import session_prefix
 from oellm_bench.errors import EXIT_DONE
 from oellm_bench.log import set_up
 from oellm_bench.monitoring.reconcile import match, observe
+from oellm_bench.schedulers.base import CallBudget, Scheduler
 from oellm_bench.session import Session, find_session
 from oellm_bench.state.fold import SessionState, apply
+from oellm_bench.units import format_duration
 from oellm_bench.view import session_view
 
 SCHEMA_VERSION = 1
@@ -27,10 +31,13 @@ def run(args: argparse.Namespace) -> int:
     set_up(verbose=args.verbose)
     session = find_session(args.session)
     plan, state = read_plan(session.layout.sweep), session.store().state
-    calls = _look(session, state)
+    scheduler = open_scheduler(session)
+    calls = _look(session, scheduler, state)
+    budget = scheduler.budget()
     view = session_view(session, plan, state, SystemClock().now())
     if args.json:
-        print_json({"schema_version": SCHEMA_VERSION, **view, "scheduler_calls": calls})
+        left = None if budget is None else asdict(budget)
+        print_json({"schema_version": SCHEMA_VERSION, **view, "scheduler_calls": calls, "scheduler_budget": left})
         return EXIT_DONE
     out = console()
     finished = "finished" if state.finished else "unfinished"
@@ -42,10 +49,25 @@ def run(args: argparse.Namespace) -> int:
         out.print(f"the first {_SHOWN} of {len(view['entries'])} entries ({states}); --json has all")
     if view["actions"]["not_done"]:
         out.print(f"{view['actions']['not_done']} actions failed or are still to be run, see the session's journal")
+    for line in _budget_lines(budget, calls):
+        out.print(line)
     return EXIT_DONE
 
 
-def _look(session: Session, state: SessionState) -> int:
+def _budget_lines(budget: CallBudget | None, calls: int) -> Iterator[str]:
+    """Yield how the scheduler's commands are used, and which of them are left alone for now."""
+    if budget is None:
+        return
+    left = f"{budget.left} of {budget.burst} calls left ({budget.per_s:g} more a second)"
+    yield f"scheduler: {calls} calls for this look, {budget.made} in all, {left}"
+    for pause in budget.pauses:
+        until = (
+            f"left alone for {format_duration(pause.left_s)} more" if pause.left_s else "tried again at the next look"
+        )
+        yield f"scheduler: {pause.command} failed {pause.failures} times, {until}: {pause.message}"
+
+
+def _look(session: Session, scheduler: Scheduler, state: SessionState) -> int:
     """Take the scheduler's answer into `state` (in memory only) and return how many calls it took."""
     live = [
         (entry.id, entry.attempts[-1])
@@ -54,7 +76,7 @@ def _look(session: Session, state: SessionState) -> int:
     ]
     if not live:
         return 0
-    snapshot = open_scheduler(session).snapshot(session_prefix(session.session8), session.looked_up_since)
+    snapshot = scheduler.snapshot(session_prefix(session.session8), session.looked_up_since)
     matched = match(snapshot, state)
     for entry_id, attempt in live:
         for event in observe(entry_id, attempt, matched, snapshot):

@@ -52,7 +52,7 @@ def _rows(schema: Any, prefix: str) -> Iterator[Row]:
                 "meaning": field.metadata.get("meaning", ""),
             }
         for name, (form, meaning) in field.metadata.get("known", {}).items():
-            yield {"key": f"{key}.{name}", "type": form, "default": "", "unit": "", "meaning": meaning}
+            yield {"key": f"{key}.{name}", "type": form, "default": "null", "unit": "", "meaning": meaning}
         if isinstance(inner, LazyConfigUnion):
             yield from _plugin_rows(inner, key, field.metadata.get("meaning", ""), listed=bool(prefix))
         elif inner is not None:

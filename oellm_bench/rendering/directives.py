@@ -95,6 +95,12 @@ def lines(found: Directives) -> list[str]:
     return [f"#SBATCH --{name}={_quoted(value)}" if value else f"#SBATCH --{name}" for name, value in found.items()]
 
 
+def directives_in(script: str) -> tuple[tuple[str, str], ...]:
+    """Return the options in a rendered script as (name, value as written), those of all components in order."""
+    written = (line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH "))
+    return tuple((name.removeprefix("--"), value) for name, _, value in (text.partition("=") for text in written))
+
+
 def _quoted(value: str) -> str:
     """Return `value` as one word of an #SBATCH line.
 

@@ -48,6 +48,47 @@ class Limits:
     max_submit: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """A command that has failed so often, and is left alone for that much longer."""
+
+    command: str
+    failures: int
+    left_s: float
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallBudget:
+    """How many calls of the scheduler's commands are left: `burst` at once, `per_s` in the long run."""
+
+    left: int
+    burst: int
+    per_s: float
+    made: int
+    pauses: tuple[Pause, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """What a partition allows; None where it sets no limit. `is_default`: for jobs that name none."""
+
+    name: str
+    is_default: bool = False
+    is_up: bool = True
+    max_time_s: int | None = None
+    max_nodes: int | None = None
+    total_nodes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What the scheduler says of a submission that is not made: when it would start, or why it is refused."""
+
+    accepted: bool
+    message: str
+
+
 @register_interface
 class Scheduler(RegistrableConfigInterface, abc.ABC):
     """What is asked of a scheduler. It holds no list of jobs: whoever calls owns the ids.
@@ -89,6 +130,18 @@ class Scheduler(RegistrableConfigInterface, abc.ABC):
     @abc.abstractmethod
     def limits(self) -> Limits:
         """Return what the cluster allows. Raises SchedulerUnavailable."""
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """Return the cluster's partitions, none where it has no such thing. Raises SchedulerUnavailable."""
+        return ()
+
+    def rehearse(self, request: SubmitRequest) -> Trial:
+        """Return what would become of a submission, without making it. Raises SchedulerUnavailable."""
+        return Trial(accepted=True, message=f"{type(self).__name__} cannot say beforehand what it will take")
+
+    def budget(self) -> CallBudget | None:
+        """Return what is left of the calls one may make, None where they cost nobody anything."""
+        return None
 
 
 def index_ranges(indices: Collection[int]) -> str:

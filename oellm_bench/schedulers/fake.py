@@ -21,8 +21,15 @@ from oellm_bench.clock import SystemClock
 from oellm_bench.core.job import JobId, JobStatus, Snapshot
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
-from oellm_bench.errors import ConfigError, Problem, SchedulerUnavailable, SubmissionUnclear
-from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest, index_ranges
+from oellm_bench.errors import (
+    ConfigError,
+    Problem,
+    QueueFull,
+    SchedulerUnavailable,
+    SubmissionRejected,
+    SubmissionUnclear,
+)
+from oellm_bench.schedulers.base import Limits, Partition, Scheduler, SubmitRequest, Trial, index_ranges
 from oellm_bench.schedulers.embedded import control, faults, store, views
 from oellm_bench.schedulers.embedded.cluster import Cluster
 from oellm_bench.schedulers.embedded.layout import Layout
@@ -142,6 +149,26 @@ class FakeSlurmClient(Scheduler):
             self._require_queue(connection, self._clock.now())
         return Limits(max_array_size=self.config.max_array_size, max_submit=self.config.max_submit)
 
+    def partitions(self) -> tuple[Partition, ...]:
+        """Return the one partition that all nodes are in; it sets no limits."""
+        return (Partition(name="fake", is_default=True, total_nodes=self.config.nodes),)
+
+    def rehearse(self, request: SubmitRequest) -> Trial:
+        """Judge a submission by the queue's own rules, in a transaction that is taken back."""
+        now = self._clock.now()
+        with self._open() as connection:
+            self._require_queue(connection, now)
+            try:
+                with store.transaction(connection):
+                    accept(connection, self._layout, self._cluster(), _asked(request, dict(os.environ)), now)
+                    raise _TakenBack
+            except _TakenBack:
+                return Trial(accepted=True, message="accepted; nothing was submitted")
+            except QueueFull as err:
+                return Trial(accepted=True, message=f"{err}; submit waits until there is room")
+            except SubmissionRejected as err:
+                return Trial(accepted=False, message=str(err))
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         self._layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -167,6 +194,10 @@ class FakeSlurmClient(Scheduler):
     def _cluster(self) -> Cluster:
         names = [field.name for field in dataclasses.fields(Cluster)]
         return Cluster(**{name: getattr(self.config, name) for name in names})
+
+
+class _TakenBack(Exception):
+    """Ends a transaction that was only a rehearsal."""
 
 
 def _asked(request: SubmitRequest, environment: dict[str, str]) -> Asked:

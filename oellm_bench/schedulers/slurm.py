@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,17 @@ from oellm_bench.errors import (
     SubmissionUnclear,
 )
 from oellm_bench.schedulers import slurm_parse
-from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest, index_ranges
-from oellm_bench.schedulers.slurm_calls import Budget, SlurmCalls, failure_text
+from oellm_bench.schedulers.base import (
+    CallBudget,
+    Limits,
+    Partition,
+    Scheduler,
+    SubmitRequest,
+    Trial,
+    index_ranges,
+)
+from oellm_bench.schedulers.slurm_calls import Ledger, SlurmCalls, failure_text
+from oellm_bench.schedulers.slurm_environment import query_environment, submission_environment
 from oellm_bench.shell import Completed
 
 # No place just now; the job was not taken. Source: src/common/slurm_errno.c and sbatch(1), 22.05 to 25.05.
@@ -91,13 +101,13 @@ class SlurmClient(Scheduler):
     def __init__(self, config: SlurmConfig, folder: Path) -> None:
         self.config = config
         self.lookup_grace_s = config.lookup_grace_s
-        budget = Budget(folder / "slurm-calls.json", per_s=config.calls_per_s, burst=config.call_burst)
-        self._calls = SlurmCalls(budget, timeout_s=config.timeout_s)
+        self._ledger = Ledger(folder / "slurm-calls.json", per_s=config.calls_per_s, burst=config.call_burst)
+        self._calls = SlurmCalls(self._ledger, timeout_s=config.timeout_s)
         self._has_accounting = True
 
     def submit(self, request: SubmitRequest) -> JobId:
         """Call sbatch once; what a failure means is read from its words."""
-        done = self._calls.call(request.sbatch_argv(), request.environment)
+        done = self._sbatch(request, request.sbatch_argv())
         if done.returncode == 0:
             try:
                 return JobId.parse(done.stdout.strip().splitlines()[-1])
@@ -111,8 +121,9 @@ class SlurmClient(Scheduler):
         A cluster without accounting has one source only, and that has then answered for both.
         """
         before = self._calls.made
-        queue = self._calls.query(slurm_parse.squeue_argv())
-        accounting = self._calls.query(slurm_parse.sacct_argv(since)) if self._has_accounting else None
+        environment = query_environment(os.environ)
+        queue = self._calls.query(slurm_parse.squeue_argv(), environment)
+        accounting = self._calls.query(slurm_parse.sacct_argv(since), environment) if self._has_accounting else None
         if accounting is not None and accounting.returncode != 0:
             self._has_accounting, accounting = False, None
         living = slurm_parse.parse_squeue(queue.stdout, prefix) if queue else []
@@ -131,16 +142,42 @@ class SlurmClient(Scheduler):
         """Call scancel; tasks of one array go together."""
         if not job_ids:
             return
-        done = self._calls.call(("scancel", *_cancel_arguments(job_ids)))
-        if done.returncode != 0:
-            raise SchedulerUnavailable(failure_text(done))
+        self._ask("scancel", *_cancel_arguments(job_ids))
 
     def limits(self) -> Limits:
         """Read the cluster's configuration."""
-        done = self._calls.call(("scontrol", "show", "config"))
+        return Limits(max_array_size=slurm_parse.max_array_size(self._ask("scontrol", "show", "config")))
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """Read the partitions' limits."""
+        return tuple(slurm_parse.parse_partitions(self._ask("scontrol", "--oneliner", "show", "partition")))
+
+    def rehearse(self, request: SubmitRequest) -> Trial:
+        """Have sbatch --test-only judge the script."""
+        done = self._sbatch(request, ("sbatch", "--test-only", *request.sbatch_argv()[1:]))
+        if done.returncode == 0:
+            return Trial(accepted=True, message=done.stderr.strip().removeprefix("sbatch: "))
+        failure = _failure(done, request)
+        if isinstance(failure, SubmissionRejected):
+            return Trial(accepted=False, message=str(failure))
+        if isinstance(failure, QueueFull):
+            return Trial(accepted=True, message=f"{failure}; submit waits until there is room")
+        raise SchedulerUnavailable(str(failure))
+
+    def budget(self) -> CallBudget:
+        """Return the state of the ledger that all processes on one state folder share."""
+        return self._ledger.budget()
+
+    def _sbatch(self, request: SubmitRequest, argv: Sequence[str]) -> Completed:
+        inherited = {**os.environ, **request.environment}
+        return self._calls.call(argv, submission_environment(inherited, request.script.read_text(encoding="utf-8")))
+
+    def _ask(self, *argv: str) -> str:
+        """Return what a command printed. Raises SchedulerUnavailable."""
+        done = self._calls.call(argv, query_environment(os.environ))
         if done.returncode != 0:
             raise SchedulerUnavailable(failure_text(done))
-        return Limits(max_array_size=slurm_parse.max_array_size(done.stdout))
+        return done.stdout
 
 
 def _failure(done: Completed, request: SubmitRequest) -> SchedulerError:

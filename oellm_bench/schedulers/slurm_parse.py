@@ -10,10 +10,11 @@ import calendar
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from oellm_bench.core.job import JobId, JobState, JobStatus
+from oellm_bench.schedulers.base import Partition
 from oellm_bench.units import parse_memory, parse_slurm_time
 
 _SEPARATOR = "\x1f"
@@ -232,6 +233,21 @@ def max_array_size(text: str) -> int:
     """Return MaxArraySize from `scontrol show config`, SLURM's default where it is not there."""
     match = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
     return int(match[1]) if match else 1001
+
+
+def parse_partitions(text: str) -> Iterator[Partition]:
+    """Yield what `scontrol --oneliner show partition` says."""
+    for line in text.splitlines():
+        row = dict(word.partition("=")[::2] for word in line.split())
+        if "PartitionName" in row:
+            yield Partition(
+                name=row["PartitionName"],
+                is_default=row.get("Default") == "YES",
+                is_up=row.get("State", "UP") == "UP",
+                max_time_s=_limit(row.get("MaxTime", "")),
+                max_nodes=int(row["MaxNodes"]) if row.get("MaxNodes", "").isdigit() else None,
+                total_nodes=int(row["TotalNodes"]) if row.get("TotalNodes", "").isdigit() else 0,
+            )
 
 
 def _wait_status(text: str) -> tuple[int | None, int | None]:

@@ -1,0 +1,50 @@
+"""The environment that SLURM's commands run in: what would change their meaning is taken out. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from oellm_bench.core.slurm_options import input_variable
+
+# They filter, sort and format what the queries print, or make scancel ask back.
+_OF_QUERIES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
+# Input variables of sbatch(1) that would make another job of what was planned, whatever the script says.
+_OVERRIDING = (
+    "SBATCH_ARRAY_INX",
+    "SBATCH_JOB_NAME",
+    "SBATCH_OUTPUT",
+    "SBATCH_ERROR",
+    "SBATCH_WAIT",
+    "SBATCH_TEST_ONLY",
+)
+# Of the variables that SLURM sets inside a job these configure its commands; the others speak of that job.
+_OF_COMMANDS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_TIME_FORMAT")
+_DIRECTIVE = re.compile(r"^#SBATCH --([a-z-]+)", re.MULTILINE)
+
+
+def query_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for squeue, sacct, scancel and scontrol; times are printed in UTC."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith(_OF_QUERIES)}
+    return {**kept, "SLURM_TIME_FORMAT": "standard", "TZ": "UTC"}
+
+
+def submission_environment(inherited: Mapping[str, str], script: str) -> dict[str, str]:
+    """Return the environment for sbatch, which the job inherits.
+
+    A variable of sbatch's (SBATCH_PARTITION) wins over the script: where the script has that option, the plan
+    counts. Where it is silent, the user's variable does. Inside of a job the variables that speak of that job are
+    taken out: a job of its own would take another's restart count, or array index, for its own.
+    """
+    planned = {input_variable(name) for name in _DIRECTIVE.findall(script)}
+    if "SBATCH_NO_REQUEUE" in planned:
+        planned.add("SBATCH_REQUEUE")
+    dropped = {*_OVERRIDING, *planned}
+    kept = {name: value for name, value in inherited.items() if name not in dropped}
+    if "SLURM_JOB_ID" not in kept:
+        return kept
+    return {
+        name: value
+        for name, value in kept.items()
+        if not name.startswith(("SLURM_", "SLURMD_")) or name in _OF_COMMANDS
+    }
