@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.builtins import load_all
@@ -12,13 +12,14 @@ from oellm_bench.config.schema import SchedulerChoice, SinkChoice
 from oellm_bench.config.typing import parse
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.delivery import SinkDelivery
+from oellm_bench.gates import CommandPool, Gates
 from oellm_bench.monitor import Monitor
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
 from oellm_bench.sinks.base import Sink
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Book, Submitter
-from oellm_bench.watch import watch_settings
+from oellm_bench.watch import WatchSettings, watch_settings
 
 
 def open_scheduler(session: Session) -> Scheduler:
@@ -45,6 +46,11 @@ def make_submitter(session: Session, plan: Plan, store: SessionStore, clock: Clo
     return Submitter(book=make_book(session, plan), store=store, scheduler=open_scheduler(session), clock=clock)
 
 
+def make_gates(session: Session, plan: Plan, settings: Sequence[WatchSettings]) -> Gates:
+    """Return the start and cancel conditions of a session's entries."""
+    return Gates(plan, session.layout, settings, CommandPool())
+
+
 def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | None = None) -> Monitor:
     """Return a monitor of a session; `actions` add to and replace the configured ones."""
     clock = clock or SystemClock()
@@ -64,6 +70,7 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
         scheduler=submitter.scheduler,
         submitter=submitter,
         settings=settings,
+        gates=make_gates(session, plan, settings),
         actions=ActionRunner(
             session.layout.root / "actions",
             timeout_s=monitoring.action_timeout_s,

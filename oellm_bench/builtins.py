@@ -9,13 +9,16 @@ from importlib.metadata import entry_points
 _BUILTIN = (
     "oellm_bench.backends.command",
     "oellm_bench.backends.script",
+    "oellm_bench.conditions.combined",
+    "oellm_bench.conditions.files",
+    "oellm_bench.conditions.progress",
     "oellm_bench.launchers.host",
     "oellm_bench.restart.policies",
     "oellm_bench.schedulers.fake",
     "oellm_bench.schedulers.slurm",
     "oellm_bench.sinks.files",
 )
-_GROUPS = ("backends", "launchers", "restart_policies", "schedulers", "sinks")
+_GROUPS = ("backends", "conditions", "launchers", "restart_policies", "schedulers", "sinks")
 _log = logging.getLogger(__name__)
 
 

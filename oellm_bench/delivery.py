@@ -10,7 +10,7 @@ from typing import Any
 from oellm_bench.core.events import Delivered
 from oellm_bench.core.result import EntryResult
 from oellm_bench.sinks.base import Sink
-from oellm_bench.state.fold import SessionState
+from oellm_bench.state.model import SessionState
 
 _log = logging.getLogger(__name__)
 _MOST_FAILURES = 5  # in a row; then the sink is left alone for the rest of the session

@@ -8,6 +8,7 @@ from dataclasses import replace
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.placeholders import UnknownPlaceholder, by_key_or_suffix, expand, value_text
 from oellm_bench.rendering.shell_line import fill_line
@@ -19,7 +20,7 @@ def fill(
     launch: LaunchCommand, point: ConfiguredPoint, entry_id: str, name: str, layout: SessionLayout
 ) -> LaunchCommand:
     """Return the command with every placeholder filled in. Raises ConfigError naming those that have no value."""
-    builtin = _builtin(point, entry_id, name, layout)
+    builtin = _builtin(point.project.project.name, entry_id, name, layout)
     parameters = {key: value_text(value) for key, value in point.parameters.items()}
     problems = [
         Problem(
@@ -53,12 +54,18 @@ def fill(
     return result
 
 
-def _builtin(point: ConfiguredPoint, entry_id: str, name: str, layout: SessionLayout) -> Mapping[str, str]:
+def entry_lookup(entry: PlannedEntry, project: str, layout: SessionLayout) -> Lookup:
+    """Return the values that an entry's own placeholders have: its parameters, its names, its folders."""
+    parameters = {key: value_text(value) for key, value in entry.parameters.items()}
+    return by_key_or_suffix({**parameters, **_builtin(project, entry.id, entry.name, layout)}, [*parameters])
+
+
+def _builtin(project: str, entry_id: str, name: str, layout: SessionLayout) -> Mapping[str, str]:
     entry = layout.entry(name)
     return {
         "entry_name": name,
         "entry_id": entry_id,
-        "project_name": point.project.project.name,
+        "project_name": project,
         "session_dir": str(layout.root),
         "session": str(entry.root),
         "session_entry_dir": str(entry.root),

@@ -11,7 +11,7 @@ from oellm_bench.errors import StateError
 from oellm_bench.fileio import read_json
 from oellm_bench.monitoring.classify import Evidence, Verdict, classify
 from oellm_bench.monitoring.logs import last_line, log_end
-from oellm_bench.state.fold import AttemptState
+from oellm_bench.state.model import AttemptState
 from oellm_bench.view import read_result
 
 # How long an ended job's own record may take to show up on a shared file system before the scheduler's word

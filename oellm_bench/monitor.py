@@ -11,7 +11,6 @@ from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.clock import Clock
 from oellm_bench.core.events import (
     CancelAsked,
-    Decided,
     Ended,
     Event,
     SessionFinished,
@@ -19,19 +18,20 @@ from oellm_bench.core.events import (
 from oellm_bench.core.job import Snapshot
 from oellm_bench.core.layout import AttemptLayout, EntryLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
-from oellm_bench.core.result import EntryResult, ErrorMode
+from oellm_bench.core.result import EntryResult
 from oellm_bench.core.token import session_prefix
+from oellm_bench.deciding import decisions
 from oellm_bench.delivery import SinkDelivery
 from oellm_bench.errors import SchedulerUnavailable
+from oellm_bench.gates import Gates
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
 from oellm_bench.monitoring.logs import file_size, read_logs
-from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observe
-from oellm_bench.restart.base import Failure
-from oellm_bench.restart.settings import decide
+from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
-from oellm_bench.state.fold import AttemptState, EntryState, apply
+from oellm_bench.state.fold import apply
+from oellm_bench.state.model import AttemptState, EntryState
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Submitter
 from oellm_bench.triggers import queued_actions
@@ -59,6 +59,7 @@ class Monitor:
     scheduler: Scheduler
     submitter: Submitter
     settings: tuple[WatchSettings, ...]
+    gates: Gates
     actions: ActionRunner
     delivery: SinkDelivery
     clock: Clock
@@ -75,18 +76,23 @@ class Monitor:
         self.submitter.adopt(snapshot)
         self.submitter.resend_lost(snapshot)
         matched = match(snapshot, self.store.state)
-        self._commit(lambda: self._observations(matched, snapshot))
+        self._commit(lambda: observations(self.store.state, matched, snapshot))
         self._commit(lambda: self._log_events(snapshot))
         self._commit(lambda: self._hopeless(snapshot.taken_at))
         self._cancel(matched)
         self._commit(lambda: self._endings(snapshot))
         self._commit(self._decisions)
+        self._commit(lambda: self.gates.step(self.store.state, self.clock.now()))
         self.submitter.submit_due()
         self._commit(lambda: self.actions.step(self.store.state, self.clock.now()))
         # Outside of the lock: a sink may take its time, and a cancel must not wait for it.
         delivered = list(self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()))
         self._commit(lambda: delivered)
         return self._close(snapshot)
+
+    def close(self) -> None:
+        """End what was begun only for this monitor."""
+        self.gates.close()
 
     def rehearse(self) -> list[Event]:
         """Return what the next cycle would journal about signals and ends; in memory only, nothing is done.
@@ -96,7 +102,7 @@ class Monitor:
         snapshot = self.scheduler.snapshot(session_prefix(self.session.session8), self.session.looked_up_since)
         matched = match(snapshot, self.store.state)
         stages: tuple[Callable[[], Iterable[Event]], ...] = (
-            lambda: self._observations(matched, snapshot),
+            lambda: observations(self.store.state, matched, snapshot),
             lambda: self._log_events(snapshot),
             lambda: self._hopeless(snapshot.taken_at),
             lambda: self._endings(snapshot),
@@ -113,11 +119,6 @@ class Monitor:
         """Work a stage out and journal it in one go: nobody else's event can come between."""
         with self.store.locked():
             self.store.append(*stage())
-
-    def _observations(self, matched: Matched, snapshot: Snapshot) -> Iterable[Event]:
-        for entry, attempt in self._live():
-            if attempt.job_id:
-                yield from observe(entry.id, attempt, matched, snapshot)
 
     def _live(self) -> list[tuple[EntryState, AttemptState]]:
         """Return the attempts that are not over; only the newest attempt of an entry can be."""
@@ -201,39 +202,7 @@ class Monitor:
                 )
 
     def _decisions(self) -> Iterable[Event]:
-        for entry in self.store.state.entries.values():
-            attempt = entry.last
-            if attempt is None or attempt.mode is None or entry.over or entry.restart_due:
-                continue
-            if attempt.mode is ErrorMode.SUCCESS or entry.cancelled:
-                yield Decided(
-                    at=self.clock.now(),
-                    entry=entry.id,
-                    attempt=attempt.number,
-                    restart=False,
-                    reason="succeeded" if attempt.mode is ErrorMode.SUCCESS else "cancelled by the user",
-                )
-                continue
-            settings = self._settings(entry)
-            failure = Failure(
-                mode=attempt.mode,
-                reason=attempt.reason,
-                attempt=attempt.number,
-                restarts=len(entry.attempts) - 1,
-                restarts_for_mode=entry.restarts_for(attempt.mode),
-                signals=frozenset(signal["name"] for signal in attempt.signals),
-                subsystems=frozenset(str(s["metadata"].get("subsystem", "")) for s in attempt.signals) - {""},
-            )
-            decision = decide(failure, settings.policies, max_restarts=settings.restart.max_restarts)
-            yield Decided(
-                at=self.clock.now(),
-                entry=entry.id,
-                attempt=attempt.number,
-                restart=decision.restart,
-                reason=decision.reason,
-                policy=decision.policy,
-                extra_time_s=decision.extra_time_s,
-            )
+        return decisions(self.plan, self.store.state, self.settings, self.clock.now())
 
     def _undelivered(self) -> Iterable[EntryResult]:
         state = self.store.state

@@ -29,6 +29,7 @@ from oellm_bench.filling import fill
 from oellm_bench.launchers.base import Launcher
 from oellm_bench.launchers.prefix import srun_argv, with_environment
 from oellm_bench.naming import entry_name, identity
+from oellm_bench.ordering import with_predecessors
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
@@ -86,7 +87,7 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
     if problems:
         raise ConfigError(problems)
     entries.sort(key=lambda pair: pair[0].index)
-    planned, scripts = _render(entries, session_dir)
+    planned, scripts = _render(with_predecessors(entries, SessionLayout(session_dir)), session_dir)
     project = points[0].project
     plan = Plan(
         project=project.project.name,
@@ -189,6 +190,8 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         requirements=project.requirements,
         ray=project.ray,
         launcher=draft.launcher,
+        after_type=project.slurm.after_type,
+        dependency=sbatch.value_of(project.slurm.sbatch, "dependency"),
         contract=draft.contract,
         delete_scratch=project.project.delete_scratch,
         watch=watch,
@@ -257,7 +260,7 @@ def _script_inputs(
 
 
 def _fingerprint(project: str, entries: Sequence[PlannedEntry]) -> str:
-    rows = sorted((entry.id, entry.name, entry.timeout_s, repr(entry.resources)) for entry in entries)
+    rows = sorted((entry.id, entry.name, entry.timeout_s, repr(entry.resources), *entry.after) for entry in entries)
     return identity({"project": project, "entries": rows}) + identity({"entries": rows})
 
 

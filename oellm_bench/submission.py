@@ -16,9 +16,10 @@ from oellm_bench.core.result import ErrorMode
 from oellm_bench.core.token import array_token, attempt_token, session_prefix
 from oellm_bench.errors import QueueFull, SchedulerError, SchedulerUnavailable, SubmissionRejected
 from oellm_bench.judging import exit_record
-from oellm_bench.monitoring.reconcile import adoptions, match
+from oellm_bench.monitoring.reconcile import adoptions, match, observations
+from oellm_bench.ordering import jobs_to_wait_for
 from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest
-from oellm_bench.state.fold import EntryState, SessionState
+from oellm_bench.state.model import EntryState, SessionState
 from oellm_bench.state.store import SessionStore
 from oellm_bench.units import format_slurm_time
 
@@ -42,22 +43,29 @@ class Book:
     max_submit: int | None = None
 
     def due(self, state: SessionState, now: float, limits: Limits) -> list[Intended]:
-        """Return the submissions that are to be made now: first attempts, then decided restarts.
+        """Return the submissions that can be made now: first attempts, then decided restarts.
 
         Array tasks of one script that have not run yet go out together, in chunks that the cluster takes; a
         restarted task goes alone. No more than `max_submit` jobs and tasks are unfinished at once.
         """
         entries = self.plan.by_id
         places = self._places(state, limits)
-        fresh = [entries[e.id] for e in state.entries.values() if e.is_fresh][:places]
-        found = [self._single(entry, 1, 0.0, now) for entry in fresh if entry.task is None]
-        found += self._arrays([entry for entry in fresh if entry.task is not None], state, now, limits)
-        again = [entry for entry in state.entries.values() if entry.restart_due and entry.last is not None]
+        fresh = [entries[e.id] for e in state.entries.values() if e.is_fresh and self._may_start(e, state)][:places]
+        in_arrays = [entry for entry in fresh if entry.task is not None and not entry.after]
+        found = [self._single(entry, 1, 0.0, now, state) for entry in fresh if entry.task is None or entry.after]
+        found += self._arrays(in_arrays, state, now, limits)
+        again = [entry for entry in state.entries.values() if entry.restart_due and self._may_start(entry, state)]
         for entry in again[: None if places is None else max(places - len(fresh), 0)]:
             last = entry.attempts[-1]
             extra_time_s = last.extra_time_s + entry.next_extra_time_s
-            found.append(self._single(entries[entry.id], last.number + 1, extra_time_s, now))
+            found.append(self._single(entries[entry.id], last.number + 1, extra_time_s, now, state))
         return found
+
+    def _may_start(self, entry: EntryState, state: SessionState) -> bool:
+        """Tell whether an entry's start conditions hold, and all that it waits for has a job or has ended well."""
+        planned = self.plan.by_id[entry.id]
+        gated = bool(self.plan.watch) and bool(self.plan.watch[planned.watch]["monitoring"].get("start_conditions"))
+        return (entry.gate_open or not gated) and jobs_to_wait_for(planned, state) is not None
 
     def _places(self, state: SessionState, limits: Limits) -> int | None:
         """Return how many more jobs and tasks may be unfinished, None for any number."""
@@ -72,6 +80,9 @@ class Book:
         entry = self.plan.by_id[intended.entries[0]]
         output = self.layout.entry(entry.name).attempt(intended.attempt).slurm_output
         options = {"output": self.layout.array_output if intended.tasks else output}
+        if intended.after:
+            after = f"{entry.after_type}:{':'.join(intended.after)}"
+            options["dependency"] = f"{entry.dependency},{after}" if entry.dependency else after
         if intended.extra_time_s:
             options["time"] = format_slurm_time(entry.resources.walltime_s + intended.extra_time_s)
         return SubmitRequest(
@@ -85,9 +96,11 @@ class Book:
 
     def first_attempt(self, entry: PlannedEntry, now: float) -> Intended:
         """Return an entry's first submission, alone."""
-        return self._single(entry, 1, 0.0, now)
+        return self._single(entry, 1, 0.0, now, SessionState())
 
-    def _single(self, entry: PlannedEntry, attempt: int, extra_time_s: float, now: float) -> Intended:
+    def _single(
+        self, entry: PlannedEntry, attempt: int, extra_time_s: float, now: float, state: SessionState
+    ) -> Intended:
         return Intended(
             at=now,
             token=attempt_token(self.session8, entry.id, attempt),
@@ -95,6 +108,7 @@ class Book:
             attempt=attempt,
             tasks=() if entry.task is None else (0,),
             offset=entry.task or 0,
+            after=jobs_to_wait_for(entry, state) or (),
             timeout_s=entry.timeout_s + extra_time_s,
             extra_time_s=extra_time_s,
         )
@@ -143,8 +157,9 @@ class Submitter:
         going_on = True
         while going_on:
             with self.store.locked():
+                # What has been submitted may make others due that wait for it.
                 due = self._due()
-                going_on = self._submit(due[:_AT_ONCE], submitted) and len(due) > _AT_ONCE
+                going_on = bool(due) and self._submit(due[:_AT_ONCE], submitted)
         return submitted
 
     def _submit(self, batch: Sequence[Intended], submitted: list[Submitted]) -> bool:
@@ -174,11 +189,19 @@ class Submitter:
         return self.book.due(state, self.clock.now(), limits)
 
     def recover(self, since: float) -> None:
-        """Settle submissions that an earlier process left without an answer, if there are any."""
-        if not list(_unanswered(self.store.state)):
+        """Bring the state up to date where what is to be submitted hangs on what an earlier process has left.
+
+        That is so for submissions without an answer, and for jobs that further entries wait for.
+        """
+        state = self.store.state
+        waited_for = {other for entry in self.book.plan.entries for other in entry.after}
+        alive = any(i in waited_for and e.last and not e.last.is_over for i, e in state.entries.items())
+        if not alive and not list(_unanswered(state)):
             return
         snapshot = self.scheduler.snapshot(session_prefix(self.book.session8), since)
         self.adopt(snapshot)
+        with self.store.locked():
+            self.store.append(*observations(self.store.state, match(snapshot, self.store.state), snapshot))
         self.resend_lost(snapshot)
 
     def adopt(self, snapshot: Snapshot) -> None:
@@ -246,6 +269,8 @@ class Submitter:
             job_id = self.scheduler.submit(request)
         except SchedulerError as err:
             outcome = _outcome(err)
+            if outcome == "refused" and intended.after and "dependency" in str(err).lower():
+                outcome = "unsent"  # a job it was to wait for has ended meanwhile: its end is judged first
             _log.warning("%s: %s (%s)", intended.token, err, _CONSEQUENCES[outcome])
             return self._failed(intended, outcome, str(err))
         return Submitted(at=self.clock.now(), token=intended.token, job_id=str(job_id))

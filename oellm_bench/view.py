@@ -12,7 +12,7 @@ from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import EntryResult, ErrorMode
 from oellm_bench.session import Session
-from oellm_bench.state.fold import AttemptState, EntryState, SessionState
+from oellm_bench.state.model import AttemptState, EntryState, SessionState
 
 
 def entry_state(entry: EntryState | None) -> str:
@@ -20,6 +20,8 @@ def entry_state(entry: EntryState | None) -> str:
     if entry is None:
         return "PLANNED"
     attempt = entry.last
+    if entry.over and entry.given_up is not None:
+        return "FAILED"
     if entry.over and (attempt is None or attempt.mode is None or attempt.mode is ErrorMode.CANCELLED):
         return "CANCELLED"
     if entry.over and attempt is not None and attempt.mode is not None:
@@ -38,7 +40,7 @@ def entry_state(entry: EntryState | None) -> str:
 def entry_row(planned: PlannedEntry, entry: EntryState | None, now: float) -> dict[str, Any]:
     """Return one row of `status --json`."""
     attempt = entry.last if entry is not None else None
-    mode = attempt.mode if attempt is not None else None
+    mode = attempt.mode if attempt is not None else entry.given_up if entry is not None else None
     return {
         "name": planned.name,
         "id": planned.id,
@@ -83,7 +85,7 @@ def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout
             id=planned.id,
             attempt=attempt.number if attempt else 0,
             success=False,
-            error_mode=ErrorMode.CANCELLED.value,
+            error_mode=(entry.given_up or ErrorMode.CANCELLED).value,
             reason=entry.decision,
             parameters=planned.parameters,
         )
@@ -117,7 +119,7 @@ def read_result(path: Path, attempt: int) -> EntryResult | None:
 
 def _reason(entry: EntryState | None, attempt: AttemptState | None) -> str:
     if attempt is None:
-        return entry.decision if entry is not None else ""
+        return "" if entry is None else entry.decision or entry.gate_reason
     if attempt.mode is ErrorMode.SUCCESS:
         return ""
     if attempt.unclear_since is not None:

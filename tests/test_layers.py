@@ -18,11 +18,15 @@ FLOORS = (
     ("oellm_bench.__main__", 6),
     ("oellm_bench.builtins", 4),
     ("oellm_bench.config", 4),
-    *((f"oellm_bench.{kind}.base", 2) for kind in ("backends", "launchers", "restart", "schedulers", "sinks")),
+    *(
+        (f"oellm_bench.{kind}.base", 2)
+        for kind in ("backends", "conditions", "launchers", "restart", "schedulers", "sinks")
+    ),
     *(
         (f"oellm_bench.{name}", 3)
         for name in (
-            "actions backends launchers monitoring naming rendering restart results schedulers sinks state".split()
+            "actions backends conditions launchers monitoring naming rendering restart results schedulers sinks "
+            "state".split()
         )
     ),
     ("oellm_bench.core", 1),
@@ -34,7 +38,7 @@ FLOORS = (
         (f"oellm_bench.{name}", 5)
         for name in (
             "assemble checking delivery filling job judging monitor ordering planning run_entry session "
-            "session_writing submission view triggers watch".split()
+            "session_writing submission deciding gates view triggers watch".split()
         )
     ),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from oellm_bench.core.events import ActionQueued, ActionTried
 from oellm_bench.placeholders import expand
-from oellm_bench.state.fold import ActionState, SessionState
+from oellm_bench.state.model import ActionState, SessionState
 
 MOST_AT_ONCE = 4  # commands of one session, on the machine where the monitor runs: as a rule a shared login node
 

@@ -16,7 +16,7 @@ from oellm_bench.errors import EXIT_DONE, SchedulerUnavailable
 from oellm_bench.log import set_up
 from oellm_bench.monitoring.reconcile import cancellable, match
 from oellm_bench.session import Session, find_session
-from oellm_bench.state.fold import AttemptState, SessionState
+from oellm_bench.state.model import AttemptState, SessionState
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from oellm_bench.cli.table import console, table
 from oellm_bench.monitor import Monitor
-from oellm_bench.state.fold import AttemptState, EntryState
+from oellm_bench.state.model import AttemptState, EntryState
 from oellm_bench.units import format_duration
 from oellm_bench.view import entry_row
 

@@ -14,7 +14,7 @@ from oellm_bench.errors import EXIT_DONE, UsageError
 from oellm_bench.log import set_up
 from oellm_bench.monitoring.log_tail import Cursor, read_new
 from oellm_bench.session import Session, find_session
-from oellm_bench.state.fold import AttemptState, SessionState
+from oellm_bench.state.model import AttemptState, SessionState
 
 _PAUSE_S = 0.5
 

@@ -14,7 +14,7 @@ from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED
 from oellm_bench.log import set_up
 from oellm_bench.session import Session, find_session
-from oellm_bench.state.fold import EntryState
+from oellm_bench.state.model import EntryState
 from oellm_bench.view import entry_state, final_result
 
 SCHEMA_VERSION = 1

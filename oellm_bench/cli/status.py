@@ -15,10 +15,11 @@ from oellm_bench.core.plan import read_plan
 from oellm_bench.core.token import session_prefix
 from oellm_bench.errors import EXIT_DONE
 from oellm_bench.log import set_up
-from oellm_bench.monitoring.reconcile import match, observe
+from oellm_bench.monitoring.reconcile import match, observations
 from oellm_bench.schedulers.base import CallBudget, Scheduler
 from oellm_bench.session import Session, find_session
-from oellm_bench.state.fold import SessionState, apply
+from oellm_bench.state.fold import apply
+from oellm_bench.state.model import SessionState
 from oellm_bench.units import format_duration
 from oellm_bench.view import session_view
 
@@ -69,16 +70,9 @@ def _budget_lines(budget: CallBudget | None, calls: int) -> Iterator[str]:
 
 def _look(session: Session, scheduler: Scheduler, state: SessionState) -> int:
     """Take the scheduler's answer into `state` (in memory only) and return how many calls it took."""
-    live = [
-        (entry.id, entry.attempts[-1])
-        for entry in state.entries.values()
-        if entry.attempts and not entry.attempts[-1].is_over and entry.attempts[-1].job_id
-    ]
-    if not live:
+    if not any(entry.last and entry.last.job_id and not entry.last.is_over for entry in state.entries.values()):
         return 0
     snapshot = scheduler.snapshot(session_prefix(session.session8), session.looked_up_since)
-    matched = match(snapshot, state)
-    for entry_id, attempt in live:
-        for event in observe(entry_id, attempt, matched, snapshot):
-            apply(event, state)
+    for event in list(observations(state, match(snapshot, state), snapshot)):
+        apply(event, state)
     return snapshot.calls

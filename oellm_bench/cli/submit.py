@@ -8,13 +8,13 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from oellm_bench.assemble import make_book, make_submitter
+from oellm_bench.assemble import make_book, make_gates, make_submitter
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.cli.watching import watch
 from oellm_bench.clock import Clock, SystemClock
-from oellm_bench.core.events import Selected
+from oellm_bench.core.events import Selected, Submitted
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, UsageError
@@ -24,11 +24,14 @@ from oellm_bench.schedulers.base import Limits
 from oellm_bench.session import Session
 from oellm_bench.session_writing import make_output_folder
 from oellm_bench.shell import command_line
-from oellm_bench.state.fold import AttemptState, SessionState, apply
+from oellm_bench.state.fold import apply
+from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Book
+from oellm_bench.watch import watch_settings
 
 SCHEMA_VERSION = 1
+_LOOK_S = 0.1  # between two looks at commands of start conditions
 _log = logging.getLogger(__name__)
 
 
@@ -60,10 +63,29 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     if prepared.changed_settings():
         _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
     session, store = _settled(args, prepared, clock)
-    submitter = make_submitter(session, read_plan(session.layout.sweep), store, clock)
+    plan = read_plan(session.layout.sweep)
+    submitter = make_submitter(session, plan, store, clock)
     submitter.recover(session.looked_up_since)
+    _open_gates(session, plan, store, clock)
     submitter.submit_due()
     return session, _exit_code(store.state)
+
+
+def _open_gates(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> None:
+    """Look at the start conditions once, commands among them to their end."""
+    gates = make_gates(session, plan, [watch_settings(document, {}) for document in plan.watch])
+    try:
+        while True:
+            with store.locked():
+                store.append(*gates.step(store.state, clock.now()))
+            if gates.has_answered:
+                break
+            clock.sleep(_LOOK_S)
+    finally:
+        gates.close()
+    closed = sum(_waits_for_conditions(entry) for entry in store.state.entries.values() if entry.is_fresh)
+    if closed:
+        _log.warning("%d entries wait for their start conditions; the monitor submits them when these hold", closed)
 
 
 def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tuple[Session, SessionStore]:
@@ -127,9 +149,14 @@ def _exit_code(state: SessionState) -> int:
     refused = [attempt.refused for attempt in attempts if attempt.refused]
     for message in dict.fromkeys(refused):
         _log.warning("refused: %s", message)
-    if all(entry.last is None for entry in state.entries.values()) and any(not e.over for e in state.entries.values()):
+    unsent = [entry for entry in state.entries.values() if entry.is_fresh and not _waits_for_conditions(entry)]
+    if unsent and not attempts:
         return EXIT_UNREACHABLE
     return EXIT_NOT_PASSED if refused else EXIT_DONE
+
+
+def _waits_for_conditions(entry: EntryState) -> bool:
+    return bool(entry.gate_reason) and not entry.gate_open
 
 
 def _selected(plan: Plan, subset: Collection[int] | None) -> list[str]:
@@ -172,9 +199,15 @@ def _dry_run(prepared: Prepared, subset: Collection[int] | None) -> int:
         )
     now = SystemClock().now()
     apply(Selected(at=now, entries=tuple(_selected(plan, subset))), state)
-    for intended in book.due(state, now, Limits()):
-        request = book.request(intended)
-        sys.stdout.write(f"$ {command_line(request.sbatch_argv())}\n")
+    while due := book.due(state, now, Limits()):
+        for intended in due:
+            sys.stdout.write(f"$ {command_line(book.request(intended).sbatch_argv())}\n")
+            apply(intended, state)
+            job = f"<job of {plan.by_id[intended.entries[0]].name}>"
+            apply(Submitted(at=now, token=intended.token, job_id=job), state)
+    for entry in state.entries.values():
+        if entry.is_fresh:
+            sys.stdout.write(f"# {plan.by_id[entry.id].name}: once its start conditions hold\n")
     for name, text in prepared.campaign.scripts.items():
         sys.stdout.write(f"\n--- {prepared.session_dir / name}\n{text}")
     return EXIT_DONE

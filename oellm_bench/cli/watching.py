@@ -18,6 +18,7 @@ from oellm_bench.view import final_result
 
 _LONGEST_PAUSE_S = 60.0  # between two looks, where no other is given; a lease lasts three of them
 _RENEW_S = 5.0
+_LOOK_S = 0.2  # between two looks at commands of conditions, with `once`
 
 
 def watch(session: Session, *, interval_s: float | None, once: bool, actions: Mapping[str, str]) -> int:
@@ -38,7 +39,10 @@ def watch(session: Session, *, interval_s: float | None, once: bool, actions: Ma
         if monitor.store.state.finished:
             return exit_code(monitor)
         monitor.store.guard = _renewing(lease, clock)
-        cycle = _watch(monitor, lease, interval_s, once=once)
+        try:
+            cycle = _watch(monitor, lease, interval_s, once=once)
+        finally:
+            monitor.close()
     finally:
         lease.release()
     if not cycle.finished:
@@ -55,9 +59,10 @@ def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bo
             lease.renew()
             cycle = monitor.step()
             live.update()
-            if cycle.finished or once:
+            if cycle.finished or (once and monitor.gates.has_answered):
                 return cycle
-            monitor.clock.sleep(pause)
+            # One look is one answer of each condition: what runs for it is waited for.
+            monitor.clock.sleep(min(pause, _LOOK_S) if once else pause)
 
 
 def _renewing(lease: Lease, clock: Clock) -> Callable[[], None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
+from oellm_bench.conditions.base import Condition
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
 from oellm_bench.core.plugin import PluginConfig
@@ -80,6 +81,14 @@ def _project_problems(project: Project) -> list[Problem]:
         *check_template(project.sweep.name_template),
         *_number_problems("project", project.project),
     ]
+
+
+def _condition_problems(config: PluginConfig, where: str) -> Iterator[Problem]:
+    """Yield why a condition cannot be made, else what it says against its own values."""
+    unusable = [*_unusable(config, where, Condition)]
+    yield from unusable
+    for problem in () if unusable else config.instantiate(Condition).validate():
+        yield replace(problem, where=f"{where}.{problem.where}")
 
 
 def _number_problems(section: str, part: Any) -> list[Problem]:
@@ -186,6 +195,9 @@ def _unusable(config: PluginConfig, where: str, interface: Any, *arguments: Any)
 def _monitoring_problems(project: Project) -> list[Problem]:
     settings = project.monitoring
     problems = [*_number_problems("monitoring", settings), *signal_problems(settings)]
+    for kind in ("start_conditions", "cancel_conditions"):
+        for number, config in enumerate(getattr(settings, kind)):
+            problems += _condition_problems(config, f"monitoring.{kind}.{number}")
     if settings.class_name == "NullMonitor" and settings.inactivity_s > 0:
         what = f"NullMonitor reads no logs, so {settings.inactivity_s:g} s of silence cannot be noticed"
         fix = "set it to 0, or use SlurmLogMonitor"

@@ -36,7 +36,8 @@ def list_options(group: str | None = None) -> list[Row]:
     return chosen
 
 
-def _rows(schema: Any, prefix: str) -> Iterator[Row]:
+def _rows(schema: Any, prefix: str, above: tuple[Any, ...] = ()) -> Iterator[Row]:
+    """Yield the rows of a schema; `above` are the plug-in kinds it stands in, which may hold their own kind."""
     hints = field_types(schema)
     for field in dataclasses.fields(schema):
         if not field.init:
@@ -54,13 +55,16 @@ def _rows(schema: Any, prefix: str) -> Iterator[Row]:
         for name, (form, meaning) in field.metadata.get("known", {}).items():
             yield {"key": f"{key}.{name}", "type": form, "default": "null", "unit": "", "meaning": meaning}
         if isinstance(inner, LazyConfigUnion):
-            yield from _plugin_rows(inner, key, field.metadata.get("meaning", ""), listed=bool(prefix))
+            if inner.registry_class not in above:
+                yield from _plugin_rows(inner, key, field.metadata.get("meaning", ""), above, listed=bool(prefix))
         elif inner is not None:
             brackets = "" if inner is hint else "[]"
-            yield from _rows(inner, f"{key}{brackets}.")
+            yield from _rows(inner, f"{key}{brackets}.", above)
 
 
-def _plugin_rows(hint: LazyConfigUnion, key: str, meaning: str, *, listed: bool) -> Iterator[Row]:
+def _plugin_rows(
+    hint: LazyConfigUnion, key: str, meaning: str, above: tuple[Any, ...], *, listed: bool
+) -> Iterator[Row]:
     names = compoconf.registered(hint.registry_class)
     if not listed:
         choices = " | ".join(names)
@@ -68,7 +72,7 @@ def _plugin_rows(hint: LazyConfigUnion, key: str, meaning: str, *, listed: bool)
     for name in names:
         implementation = compoconf.Registry.get_class(hint.registry_class, name)
         config = typing.get_type_hints(implementation)["config"]
-        yield from _rows(config, f"{key}[{name}].")
+        yield from _rows(config, f"{key}[{name}].", (*above, hint.registry_class))
 
 
 def _schema_within(hint: Any) -> Any:

@@ -57,8 +57,9 @@ class SlurmConfig:
     hetjob: tuple[dict[str, SbatchValue], ...] = option(
         "options of each further component of a heterogeneous job; the script runs in the first", ()
     )
-    after: tuple[str, ...] = option(
-        "names of entries of this campaign to wait for: SLURM dependencies on their jobs; * and {placeholders}", ()
+    after: str | list[str] = option(
+        "entries of this campaign to wait for, by SLURM dependencies: a name or several; * and {placeholders}",
+        factory=list,
     )
     after_type: Literal["afterok", "afterany"] = option("whether those have to succeed, or only to end", "afterok")
     setup: tuple[str, ...] = option("lines of bash run before the entry, verbatim (module load ...)", ())

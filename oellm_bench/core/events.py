@@ -33,6 +33,7 @@ class Selected(Event):
 class Intended(Event):
     """A submission is about to be made. `tasks` are SLURM's array indices, one per entry; a single job has none.
 
+    `after`: ids of the jobs it has to wait for.
     `offset` leads from those to the script's own map. `timeout_s` is the attempt's time limit for its command.
     """
 
@@ -41,6 +42,7 @@ class Intended(Event):
     attempt: int
     tasks: tuple[int, ...] = ()
     offset: int = 0
+    after: tuple[str, ...] = ()
     timeout_s: float
     extra_time_s: float = 0.0
 
@@ -104,8 +106,29 @@ class LogRead(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gate(Event):
+    """An entry's start conditions were looked at: whether it may be submitted now, and why."""
+
+    entry: str
+    is_open: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenUp(Event):
+    """An entry is over without a (further) attempt."""
+
+    entry: str
+    mode: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CancelAsked(Event):
-    """An attempt is to be cancelled. `by`: `user` (never restarted), `stall` or `dependency`."""
+    """An entry is to be cancelled. `by`: `user` or `condition` (never restarted), `stall` or `dependency`.
+
+    `attempt` is 0 where there is none yet.
+    """
 
     entry: str
     attempt: int

@@ -23,8 +23,9 @@ class PlannedEntry:
     `id`: 8 characters of base 32, the hash of what the entry resolves to. `task`: its index in the array
     script `script`, None where it has a script of its own. `argv`, `environment`, `cwd`: ready to run.
     `launcher` is put in front of `argv` (a container's exec command, srun, nothing).
-    `contract`: whether benchmark_results/metrics.json must be there after exit 0. `watch`: index into
-    Plan.watch. `script` is relative to the session folder.
+    `after`: ids of the entries it waits for, by a SLURM dependency of kind `after_type`; `dependency`: what the user
+    asked of sbatch beside that. `contract`: whether benchmark_results/metrics.json must be there after exit 0.
+    `watch`: index into Plan.watch. `script` is relative to the session folder.
     """
 
     index: int
@@ -41,6 +42,9 @@ class PlannedEntry:
     requirements: tuple[Requirement, ...] = ()
     ray: RayHead = field(default_factory=RayHead)
     launcher: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    after_type: str = "afterok"
+    dependency: str = ""
     contract: bool = False
     delete_scratch: bool = True
     watch: int = 0
@@ -154,6 +158,7 @@ def _entry(document: Mapping[str, Any]) -> PlannedEntry:
     values = dict(document)
     values["argv"] = tuple(values["argv"])
     values["launcher"] = tuple(values["launcher"])
+    values["after"] = tuple(values["after"])
     values["resources"] = Resources(**values["resources"])
     values["ray"] = RayHead(**values["ray"])
     values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])

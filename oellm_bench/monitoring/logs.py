@@ -11,7 +11,7 @@ from oellm_bench.core.events import LogRead
 from oellm_bench.core.layout import AttemptLayout
 from oellm_bench.monitoring.log_tail import Chunk, Cursor, read_new
 from oellm_bench.monitoring.signals import MOST_MATCHES, Scanner, SeenSignal
-from oellm_bench.state.fold import AttemptState
+from oellm_bench.state.model import AttemptState
 
 _log = logging.getLogger(__name__)
 

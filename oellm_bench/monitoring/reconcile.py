@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from oellm_bench.core.events import Event, Observed, Submitted, WentMissing
 from oellm_bench.core.job import JobId, JobStatus, Snapshot
-from oellm_bench.state.fold import AttemptState, SessionState
+from oellm_bench.state.model import AttemptState, SessionState
 
 Rows = Mapping[tuple[str, int | None], JobStatus]
 
@@ -47,7 +47,15 @@ def adoptions(state: SessionState, matched: Matched, now: float) -> Iterator[Sub
             yield Submitted(at=now, token=token, job_id=str(jobs[token]), adopted=True)
 
 
-def observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snapshot) -> Iterator[Event]:
+def observations(state: SessionState, matched: Matched, snapshot: Snapshot) -> Iterator[Event]:
+    """Yield what the scheduler says new about every attempt that has a job and is not judged yet."""
+    for entry in state.entries.values():
+        attempt = entry.last  # only the newest attempt of an entry can be alive
+        if attempt is not None and attempt.job_id and not attempt.is_over:
+            yield from _observe(entry.id, attempt, matched, snapshot)
+
+
+def _observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snapshot) -> Iterator[Event]:
     """Yield what the scheduler says new about one attempt that has a job.
 
     A job in no source is missing only when both sources have answered.

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from oellm_bench.conditions.base import Condition
 from oellm_bench.core.option import option
+from oellm_bench.core.plugin import PluginConfig
+
+if TYPE_CHECKING:
+    ConditionChoice = PluginConfig
+else:  # resolved by compoconf when a configuration is read: whatever is registered by then
+    ConditionChoice = Condition.cfgtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,10 @@ class MonitoringConfig:
     )
     inactivity_s: float = option("silence of a running job that counts as a stall; 0: none", 0.0, unit="s")
     startup_s: float = option("silence allowed before the first output; 0: as inactivity_s", 0.0, unit="s")
+    start_conditions: tuple[ConditionChoice, ...] = option("an entry is submitted once all of these hold", ())
+    cancel_conditions: tuple[ConditionChoice, ...] = option(
+        "an entry is cancelled for good once one of these holds", ()
+    )
     log_signals: tuple[LogSignal, ...] = option("patterns looked for in stdout and stderr", ())
     actions: dict[str, str | list[str]] = option(
         "commands by name; {placeholders} from the signal are filled in as one argument each", factory=dict

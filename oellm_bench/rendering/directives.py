@@ -95,6 +95,11 @@ def lines(found: Directives) -> list[str]:
     return [f"#SBATCH --{name}={_quoted(value)}" if value else f"#SBATCH --{name}" for name, value in found.items()]
 
 
+def value_of(options: Mapping[str, Any], name: str) -> str:
+    """Return the value of an option by its long name, empty where it is not given."""
+    return next((str(value) for key, value in options.items() if long_name(key) == name and _is_given(value)), "")
+
+
 def directives_in(script: str) -> tuple[tuple[str, str], ...]:
     """Return the options in a rendered script as (name, value as written), those of all components in order."""
     written = (line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH "))
@@ -122,8 +127,7 @@ def resources(
         named = {long_name(key): value for key, value in given.items() if _is_given(value)}
         own_nodes = _last_number(named.get("nodes", 1))
         nodes, gpus = nodes + own_nodes, gpus + _gpus(named, own_nodes)
-    time = next((value for key, value in options.items() if long_name(key) == "time" and _is_given(value)), None)
-    limit = walltime_s if time is None else parse_slurm_time(time) or walltime_s
+    limit = parse_slurm_time(value_of(options, "time")) or walltime_s
     return Resources(nodes=nodes, gpus=gpus, walltime_s=limit)
 
 

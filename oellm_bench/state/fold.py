@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
-from typing import Any
 
 from oellm_bench.core.events import (
     ActionQueued,
@@ -14,6 +12,8 @@ from oellm_bench.core.events import (
     Delivered,
     Ended,
     Event,
+    Gate,
+    GivenUp,
     Intended,
     LogRead,
     Observed,
@@ -25,117 +25,7 @@ from oellm_bench.core.events import (
 )
 from oellm_bench.core.job import JobState
 from oellm_bench.core.result import ErrorMode
-
-
-@dataclass
-class AttemptState:
-    """Everything known about one attempt."""
-
-    number: int
-    token: str
-    task: int | None
-    timeout_s: float
-    extra_time_s: float
-    intended_at: float
-    submitted_at: float = 0.0
-    job_id: str = ""
-    unclear_since: float | None = None
-    refused: str = ""
-    state: JobState = JobState.UNKNOWN
-    nodes: str = ""
-    scheduler_reason: str = ""
-    restarts: int = 0
-    started_at: float | None = None
-    ended_at: float | None = None
-    time_limit_s: int | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    cancelled_by: str = ""
-    missing_since: float | None = None
-    terminal_since: float | None = None
-    cancel_by: str = ""
-    cancel_reason: str = ""
-    cursors: dict[str, dict[str, Any]] = field(default_factory=dict)
-    signals: list[dict[str, Any]] = field(default_factory=list)
-    signal_positions: set[str] = field(default_factory=set)
-    last_output_at: float | None = None
-    mode: ErrorMode | None = None
-    reason: str = ""
-    returncode: int | None = None
-    decision: str = ""
-
-    @property
-    def may_be_over(self) -> bool:
-        """Whether there is something to classify: a refusal, an end, or a job that nobody knows of any more."""
-        return bool(self.refused) or self.terminal_since is not None or self.missing_since is not None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the attempt has been classified."""
-        return self.mode is not None
-
-
-@dataclass
-class EntryState:
-    """The attempts of one entry, and what was decided after the last one."""
-
-    id: str
-    attempts: list[AttemptState] = field(default_factory=list)
-    restart_due: bool = False
-    cancelled: bool = False
-    next_extra_time_s: float = 0.0
-    over: bool = False
-    decision: str = ""
-    policy: str = ""
-
-    @property
-    def last(self) -> AttemptState | None:
-        """Return the newest attempt, None before the first."""
-        return self.attempts[-1] if self.attempts else None
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether its first attempt is still to be made."""
-        return not (self.attempts or self.over or self.cancelled)
-
-    def restarts_for(self, mode: ErrorMode) -> int:
-        """Return how many attempts that ended in `mode` were followed by another one."""
-        return sum(attempt.mode is mode for attempt in self.attempts[:-1])
-
-
-@dataclass
-class ActionState:
-    """A command asked for by a signal."""
-
-    queued: ActionQueued
-    tries: int = 0
-    done: bool = False
-    message: str = ""
-
-
-@dataclass
-class SessionState:
-    """Everything known about a session."""
-
-    entries: dict[str, EntryState] = field(default_factory=dict)
-    tokens: dict[str, Intended] = field(default_factory=dict)
-    actions: dict[str, ActionState] = field(default_factory=dict)
-    delivered: set[tuple[str, str]] = field(default_factory=set)
-    finished: bool = False
-
-    def attempt(self, entry: str, number: int) -> AttemptState:
-        """Return one attempt. Raises KeyError where there is none."""
-        for attempt in self.entries[entry].attempts:
-            if attempt.number == number:
-                return attempt
-        raise KeyError(f"entry {entry} has no attempt {number}")
-
-    def of_token(self, token: str) -> list[tuple[EntryState, AttemptState]]:
-        """Return the attempts that were submitted under one token."""
-        intended = self.tokens.get(token)
-        if intended is None:
-            return []
-        return [(self.entries[e], self.attempt(e, intended.attempt)) for e in intended.entries]
+from oellm_bench.state.model import CANCELS_FOR_GOOD, ActionState, AttemptState, EntryState, SessionState
 
 
 @functools.singledispatch
@@ -147,7 +37,7 @@ def apply(event: Event, state: SessionState) -> None:
 @apply.register
 def _(event: Selected, state: SessionState) -> None:
     for entry in event.entries:
-        state.entries.setdefault(entry, EntryState(id=entry))
+        state.entries.setdefault(entry, EntryState(id=entry, selected_at=event.at))
     state.finished = False
 
 
@@ -235,16 +125,29 @@ def _(event: LogRead, state: SessionState) -> None:
 
 
 @apply.register
+def _(event: Gate, state: SessionState) -> None:
+    entry = state.entries[event.entry]
+    entry.gate_open, entry.gate_reason = event.is_open, event.reason
+
+
+@apply.register
+def _(event: GivenUp, state: SessionState) -> None:
+    entry = state.entries[event.entry]
+    entry.restart_due, entry.over, entry.decision = False, True, event.reason
+    entry.given_up = ErrorMode(event.mode)
+
+
+@apply.register
 def _(event: CancelAsked, state: SessionState) -> None:
     entry = state.entries[event.entry]
-    if event.by == "user":
-        entry.cancelled = True  # for good: no decision taken before or after brings it back
+    if event.by in CANCELS_FOR_GOOD:
+        entry.cancelled = True  # no decision taken before or after brings it back
         if entry.restart_due or not event.attempt:
-            entry.restart_due, entry.over, entry.decision = False, True, "cancelled by the user"
+            entry.restart_due, entry.over, entry.decision = False, True, event.reason
     if not event.attempt:
         return
     attempt = state.attempt(event.entry, event.attempt)
-    if attempt.cancel_by != "user":
+    if attempt.cancel_by not in CANCELS_FOR_GOOD:
         attempt.cancel_by, attempt.cancel_reason = event.by, event.reason
 
 

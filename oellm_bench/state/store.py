@@ -12,8 +12,9 @@ from oellm_bench.core.events import Event
 from oellm_bench.core.layout import SessionLayout, StateLayout
 from oellm_bench.errors import StateError
 from oellm_bench.fileio import atomic_write_json, file_lock, quarantine
-from oellm_bench.state.fold import SessionState, apply
+from oellm_bench.state.fold import apply
 from oellm_bench.state.journal import Journal
+from oellm_bench.state.model import SessionState
 
 SCHEMA_VERSION = 1
 

@@ -65,7 +65,7 @@ def test_a_time_limit_is_a_timeout(real):
     real.write(slurm={"sbatch": {"time": "1"}}, backend=shell("sleep 300"))
     real.run("submit")
     real.wait_running()
-    real.cluster.command("scontrol", "update", f"JobId={real.job_ids()[0]}", "EndTime=now")
+    real.cluster.command("scontrol", "update", f"JobId={real.job_ids()[0]}", "EndTime=now+2")
     real.run("monitor")
     assert real.ended_modes() == ["timeout"]
 
@@ -180,3 +180,92 @@ def test_a_dependency_that_cannot_be_satisfied_ends_the_entry(real):
     real.run("submit")
     real.run("monitor")
     assert real.ended_modes() == ["dependency_failed"]
+
+
+CHAIN = {
+    "axes": [{"stage": "first"}, {"stage": "second", "slurm.after": ["first"]}],
+    "name_template": "{stage}",
+}
+
+
+def test_an_entry_waits_for_another_ones_job(real):
+    real.write(backend=shell("sleep 2"), sweep=CHAIN)
+    assert len(real.json("submit")["jobs"]) == 2
+    assert real.run("monitor").returncode == 0
+    started = {e["entry"]: e["started_at"] for e in real.journal() if e["event"] == "Observed" and e["started_at"]}
+    assert len(started) == 2 and max(started.values()) - min(started.values()) >= 2
+
+
+def test_a_dependent_entry_follows_the_restart_of_what_it_waits_for(real):
+    fails_once = '[ {stage} != first ] || [ "$OELLM_BENCH_ATTEMPT" -ge 2 ]'
+    real.write(backend=shell(fails_once), sweep=CHAIN, restart_policies=restarted_after("crash"))
+    assert real.run("run").returncode == 0
+    assert real.results()["first"]["attempts"] == 2
+    real.wait(lambda: set(real.jobs_in_accounting().values()) == {1})
+
+
+def test_a_heterogeneous_job_is_one_job(real):
+    real.write(
+        slurm={"sbatch": {"nodes": 1}, "hetjob": [{"partition": "long", "nodes": 2, "mem": "80"}]},
+        backend=shell('[ "$SLURM_HET_SIZE" = 2 ] && sleep 2 && exit 3'),
+    )
+    real.run("submit")
+    real.wait_running()
+    assert len(real.json("status")["entries"][0]["node"].split(",")) >= 2
+    assert real.run("monitor").returncode == 1
+    assert real.ended_modes() == ["crash"] and "exit code 3" in real.results()["c"]["reason"]
+
+
+def test_srun_starts_the_tasks_with_the_cpus_that_were_asked_for(real):
+    real.write(
+        slurm={"sbatch": {"ntasks": 2, "cpus-per-task": 2}, "srun": {"cpu-bind": "none"}},
+        backend={"class_name": "CommandBackend", "command": ["sh", "-c", "echo cpus $SLURM_CPUS_PER_TASK"]},
+    )
+    assert real.run("run").returncode == 0
+    log = real.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log"
+    assert log.read_text().splitlines() == ["cpus 2", "cpus 2"]
+
+
+def test_the_plans_options_win_over_the_submitters_environment(real, monkeypatch):
+    for name, value in {"SBATCH_PARTITION": "debug", "SBATCH_TIMELIMIT": "1", "SBATCH_REQUEUE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for name, value in {"SLURM_JOB_ID": "1", "SLURM_RESTART_COUNT": "3", "SLURM_ARRAY_TASK_ID": "5"}.items():
+        monkeypatch.setenv(name, value)  # as inside of a job
+    real.write(backend=shell('[ -z "$SLURM_RESTART_COUNT$SLURM_ARRAY_TASK_ID" ] && sleep 2'))
+    (row,) = real.json("submit")["jobs"]
+    told = real.cluster.command("scontrol", "show", "job", row["job_id"])
+    assert "Partition=long" in told and "TimeLimit=02:02:00" in told and "Requeue=0" in told
+    assert real.run("monitor").returncode == 0
+
+
+def test_plan_check_asks_once_for_each_resource_shape(real):
+    real.write(
+        backend=shell("true"),
+        sweep={"axes": {"n": [1, 2, 3], "slurm.sbatch.nodes": [1, 2]}, "name_template": "n{n}_on{nodes}"},
+        project={"timeout_s": 600},
+    )
+    check = real.json("plan", "--check")["check"]
+    assert [(len(s["entries"]), s["nodes"], s["partition"], s["accepted"]) for s in check["shapes"]] == [
+        (3, 1, "long", True),
+        (3, 2, "long", True),
+    ]
+    assert all("to start at" in shape["message"] for shape in check["shapes"]) and check["problems"] == []
+    assert check["shapes"][1]["node_hours"] == pytest.approx(3 * 2 * 720 / 3600)
+    assert real.cluster.command("squeue", "-h", "-o", "%j").count("ob-") == 0
+
+
+@pytest.mark.parametrize(
+    ("sbatch", "what"),
+    [
+        ({"partition": "lnog"}, "there is no partition 'lnog' here; did you mean 'long'?"),
+        ({"partition": "debug"}, "partition debug allows 00:01:00, and 02:02:00 is asked for"),
+        ({"nodes": 5}, "partition long gives 4 nodes at the most, and 5 are asked for"),
+        ({"gpus-per-node": 9}, "Requested node configuration is not available; ask for fewer CPUs, GPUs"),
+        ({"mem": "900G"}, "ask for fewer CPUs, GPUs or less memory per node"),
+    ],
+)
+def test_plan_check_refuses_what_the_cluster_would_never_run(real, sbatch, what):
+    real.write(backend=shell("true"), slurm={"sbatch": sbatch})
+    done = real.run("plan", "--check")
+    assert done.returncode == 2 and what in done.stderr
+    assert real.session_dir.is_dir()

@@ -162,7 +162,7 @@ def test_without_accounting_the_ends_are_told_apart(unaccounted, end):
     (job,) = unaccounted.job_ids()
     node = unaccounted.json("status")["entries"][0]["node"]
     command = {
-        "timeout": ("scontrol", "update", f"JobId={job}", "EndTime=now"),
+        "timeout": ("scontrol", "update", f"JobId={job}", "EndTime=now+2"),
         "node_fail": ("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"),
         "cancelled": ("scancel", job),
         "oom": ("true",),

@@ -15,7 +15,8 @@ import pytest
 
 from oellm_bench.actions.commands import MOST_AT_ONCE, ActionRunner
 from oellm_bench.core.events import ActionQueued, ActionTried
-from oellm_bench.state.fold import SessionState, apply
+from oellm_bench.state.fold import apply
+from oellm_bench.state.model import SessionState
 
 LIMIT_S = 30.0
 

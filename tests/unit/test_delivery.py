@@ -5,7 +5,8 @@ from __future__ import annotations
 from oellm_bench.core.result import EntryResult
 from oellm_bench.delivery import SinkDelivery
 from oellm_bench.sinks.base import Sink
-from oellm_bench.state.fold import EntryState, SessionState, apply
+from oellm_bench.state.fold import apply
+from oellm_bench.state.model import EntryState, SessionState
 
 RESULT = EntryResult(name="e", id="id", attempt=1, success=True, error_mode="success")
 

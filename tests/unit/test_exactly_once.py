@@ -14,7 +14,8 @@ from oellm_bench.core.layout import SessionLayout, StateLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.errors import QueueFull, SchedulerUnavailable, StateError, SubmissionRejected, SubmissionUnclear
 from oellm_bench.schedulers.base import Limits, Scheduler
-from oellm_bench.state.fold import SessionState, apply
+from oellm_bench.state.fold import apply
+from oellm_bench.state.model import SessionState
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Book, Submitter
 

@@ -12,7 +12,8 @@ from oellm_bench.monitoring.log_tail import Cursor, read_new
 from oellm_bench.monitoring.logs import read_logs, scan_counted
 from oellm_bench.monitoring.settings import LogSignal, MonitoringConfig
 from oellm_bench.monitoring.signals import MOST_MATCHES, Scanner, signal_problems
-from oellm_bench.state.fold import AttemptState, EntryState, SessionState, apply
+from oellm_bench.state.fold import apply
+from oellm_bench.state.model import AttemptState, EntryState, SessionState
 
 
 @pytest.fixture

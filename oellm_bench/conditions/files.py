@@ -1,0 +1,135 @@
+"""Conditions on files: that they are there, how many of them, and what is in them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compoconf import register
+
+from oellm_bench.conditions.base import Condition, Facts, Finding
+from oellm_bench.core.option import option
+from oellm_bench.core.plugin import PluginConfig
+from oellm_bench.errors import Problem
+
+_MOST_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileExistsConfig(PluginConfig):
+    """A file or folder is there."""
+
+    path: str = option("the path; {placeholders} are filled in")
+    min_bytes: int = option("least size of a file", 0, unit="bytes")
+
+
+@register
+class FileExistsCondition(Condition):
+    """Holds while the path is there, and no smaller than asked for."""
+
+    config: FileExistsConfig
+
+    def __init__(self, config: FileExistsConfig) -> None:
+        self.config = config
+
+    def templates(self) -> Sequence[str]:
+        """Return the path."""
+        return (self.config.path,)
+
+    def check(self, facts: Facts) -> Finding:
+        """Look for the path."""
+        path = facts.fill(self.config.path)
+        try:
+            found = Path(path).stat()
+        except OSError as err:
+            return Finding(holds=False, reason=f"{path}: {err.strerror}")
+        if found.st_size < self.config.min_bytes:
+            return Finding(holds=False, reason=f"{path} has {found.st_size} of {self.config.min_bytes} bytes")
+        return Finding(holds=True, reason=f"{path} is there")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobExistsConfig(PluginConfig):
+    """Enough files fit a pattern."""
+
+    pattern: str = option("pattern with *, ? and ** over folders; {placeholders} are filled in")
+    min_matches: int = option("how many files have to fit", 1)
+
+
+@register
+class GlobExistsCondition(Condition):
+    """Holds while at least so many paths fit."""
+
+    config: GlobExistsConfig
+
+    def __init__(self, config: GlobExistsConfig) -> None:
+        self.config = config
+
+    def templates(self) -> Sequence[str]:
+        """Return the pattern."""
+        return (self.config.pattern,)
+
+    def check(self, facts: Facts) -> Finding:
+        """Count the paths, no further than needed."""
+        pattern, count = facts.fill(self.config.pattern), 0
+        for _ in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+            count += 1
+            if count >= self.config.min_matches:
+                break
+        return Finding(
+            holds=count >= self.config.min_matches, reason=f"{count} of {self.config.min_matches} files fit {pattern}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileContentConfig(PluginConfig):
+    """A file says something; its last MiB is read."""
+
+    path: str = option("the path; {placeholders} are filled in")
+    contains: str = option("text that has to be in it; empty: use pattern", "")
+    pattern: str = option("regular expression that has to fit a line; empty: use contains", "")
+
+
+@register
+class FileContentCondition(Condition):
+    """Holds while the file has the text in it, or a line that fits."""
+
+    config: FileContentConfig
+
+    def __init__(self, config: FileContentConfig) -> None:
+        self.config = config
+
+    def validate(self) -> Sequence[Problem]:
+        """Refuse none or both of text and pattern, and a pattern that is none."""
+        if bool(self.config.contains) == bool(self.config.pattern):
+            return [Problem(what="either contains or pattern is needed", where="contains", fix="give one of them")]
+        try:
+            re.compile(self.config.pattern)
+        except re.error as err:
+            what = f"'{self.config.pattern}' is no regular expression ({err})"
+            return [Problem(what=what, where="pattern", fix="correct it, or use contains")]
+        return []
+
+    def templates(self) -> Sequence[str]:
+        """Return path and text; braces of a regular expression are its own."""
+        return (self.config.path, self.config.contains)
+
+    def check(self, facts: Facts) -> Finding:
+        """Read the end of the file."""
+        path = facts.fill(self.config.path)
+        try:
+            with Path(path).open("rb") as stream:
+                stream.seek(max(os.fstat(stream.fileno()).st_size - _MOST_BYTES, 0))
+                text = stream.read(_MOST_BYTES).decode(errors="replace")
+        except OSError as err:
+            return Finding(holds=False, reason=f"{path}: {err.strerror}")
+        if self.config.pattern:
+            holds = re.search(self.config.pattern, text, re.MULTILINE) is not None
+        else:
+            holds = facts.fill(self.config.contains) in text
+        wanted = self.config.pattern or self.config.contains
+        return Finding(holds=holds, reason=f"{path} {'has' if holds else 'does not have'} '{wanted}' in it")

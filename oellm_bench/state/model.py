@@ -1,0 +1,128 @@
+"""Everything known about a session, as values: what the events of its journal add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from oellm_bench.core.events import ActionQueued, Intended
+from oellm_bench.core.job import JobState
+from oellm_bench.core.result import ErrorMode
+
+# Who cancels an entry, not only an attempt of it.
+CANCELS_FOR_GOOD = ("user", "condition")
+
+
+@dataclass
+class AttemptState:
+    """Everything known about one attempt."""
+
+    number: int
+    token: str
+    task: int | None
+    timeout_s: float
+    extra_time_s: float
+    intended_at: float
+    submitted_at: float = 0.0
+    job_id: str = ""
+    unclear_since: float | None = None
+    refused: str = ""
+    state: JobState = JobState.UNKNOWN
+    nodes: str = ""
+    scheduler_reason: str = ""
+    restarts: int = 0
+    started_at: float | None = None
+    ended_at: float | None = None
+    time_limit_s: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cancelled_by: str = ""
+    missing_since: float | None = None
+    terminal_since: float | None = None
+    cancel_by: str = ""
+    cancel_reason: str = ""
+    cursors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    signals: list[dict[str, Any]] = field(default_factory=list)
+    signal_positions: set[str] = field(default_factory=set)
+    last_output_at: float | None = None
+    mode: ErrorMode | None = None
+    reason: str = ""
+    returncode: int | None = None
+    decision: str = ""
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether there is something to classify: a refusal, an end, or a job that nobody knows of any more."""
+        return bool(self.refused) or self.terminal_since is not None or self.missing_since is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attempt has been classified."""
+        return self.mode is not None
+
+
+@dataclass
+class EntryState:
+    """The attempts of one entry, and what was decided after the last one."""
+
+    id: str
+    attempts: list[AttemptState] = field(default_factory=list)
+    restart_due: bool = False
+    cancelled: bool = False
+    selected_at: float = 0.0
+    gate_open: bool = False
+    gate_reason: str = ""
+    given_up: ErrorMode | None = None
+    next_extra_time_s: float = 0.0
+    over: bool = False
+    decision: str = ""
+    policy: str = ""
+
+    @property
+    def last(self) -> AttemptState | None:
+        """Return the newest attempt, None before the first."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its first attempt is still to be made."""
+        return not (self.attempts or self.over or self.cancelled)
+
+    def restarts_for(self, mode: ErrorMode) -> int:
+        """Return how many attempts that ended in `mode` were followed by another one."""
+        return sum(attempt.mode is mode for attempt in self.attempts[:-1])
+
+
+@dataclass
+class ActionState:
+    """A command asked for by a signal."""
+
+    queued: ActionQueued
+    tries: int = 0
+    done: bool = False
+    message: str = ""
+
+
+@dataclass
+class SessionState:
+    """Everything known about a session."""
+
+    entries: dict[str, EntryState] = field(default_factory=dict)
+    tokens: dict[str, Intended] = field(default_factory=dict)
+    actions: dict[str, ActionState] = field(default_factory=dict)
+    delivered: set[tuple[str, str]] = field(default_factory=set)
+    finished: bool = False
+
+    def attempt(self, entry: str, number: int) -> AttemptState:
+        """Return one attempt. Raises KeyError where there is none."""
+        for attempt in self.entries[entry].attempts:
+            if attempt.number == number:
+                return attempt
+        raise KeyError(f"entry {entry} has no attempt {number}")
+
+    def of_token(self, token: str) -> list[tuple[EntryState, AttemptState]]:
+        """Return the attempts that were submitted under one token."""
+        intended = self.tokens.get(token)
+        if intended is None:
+            return []
+        return [(self.entries[e], self.attempt(e, intended.attempt)) for e in intended.entries]
