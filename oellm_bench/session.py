@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 class Session:
     """What session.json holds. `session8` is the part of the id that stands in every job name.
 
+    `monitor_job`: options of sbatch for the monitor as a job.
+
     `scheduler` and `sinks` are the typed configurations as plain values; secrets are in them by name only.
     """
 
@@ -38,6 +40,7 @@ class Session:
     sinks: Mapping[str, Any]
     max_parallel: int | None
     max_submit: int | None = None
+    monitor_job: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str]
     git: Mapping[str, str]
     command_line: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
 
 from oellm_bench.cli.configuration import compose
@@ -21,6 +22,9 @@ def run(args: argparse.Namespace) -> int:
         return rehearse_logs(args)
     session = find_session(args.session) if args.session else _session_of(args)
     actions = dict(args.action)
+    if args.as_job:
+        as_job = importlib.import_module("oellm_bench.cli.as_job")  # submitit is slow to import
+        return int(as_job.submit_monitor(session, interval_s=args.interval, actions=actions))
     if args.dry_run:
         return rehearse_session(session, actions, as_json=args.json_output)
     return watch(session, interval_s=args.interval, once=args.once, actions=actions)

@@ -85,6 +85,9 @@ def _monitor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fake", action="store_true", help="use the embedded scheduler")
     parser.add_argument("--once", action="store_true", help="one look, then exit: for cron")
     parser.add_argument("--interval", type=_seconds, metavar="S", help="pause between two looks, seconds")
+    parser.add_argument(
+        "--as-job", action="store_true", help="run the monitor as a small SLURM job that requeues itself"
+    )
     parser.add_argument("--log", action="append", default=[], type=_pair, metavar="NAME=PATH", help="watch this log")
     parser.add_argument("--job", action="append", default=[], type=_pair, metavar="NAME=ID", help="job of NAME")
     parser.add_argument(

@@ -49,6 +49,7 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.backend, "backend", lambda: project.backend.instantiate(Backend).validate()),
         (project.container, "container", lambda: project.container.instantiate(Launcher).validate()),
         (project.slurm, "slurm.sbatch", lambda: sbatch.check(project.slurm.sbatch)),
+        (project.slurm, "slurm.monitor_job", lambda: sbatch.check(project.slurm.monitor_job)),
         (project.slurm, "slurm.srun", lambda: sbatch.check_srun(project.slurm.srun)),
         (
             project.slurm,

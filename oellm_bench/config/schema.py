@@ -62,6 +62,10 @@ class SlurmConfig:
         factory=list,
     )
     after_type: Literal["afterok", "afterany"] = option("whether those have to succeed, or only to end", "afterok")
+    monitor_job: dict[str, SbatchValue] = option(
+        "options of sbatch for `monitor --as-job`, beside account, partition, qos and reservation of slurm.sbatch",
+        factory=dict,
+    )
     setup: tuple[str, ...] = option("lines of bash run before the entry, verbatim (module load ...)", ())
     environment: dict[str, str | int | float | bool] = option("environment of every entry", factory=dict)
     srun: dict[str, SbatchValue] = option(

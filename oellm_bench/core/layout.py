@@ -175,3 +175,7 @@ class StateLayout:
     def scheduler(self) -> Path:
         """The embedded scheduler's own folder."""
         return self.root / "fake-slurm"
+
+    def monitor_job_lock(self, session: str) -> Path:
+        """Held while a monitor's own job is looked for and submitted."""
+        return self.root / "monitor" / f"{session}.job.lock"

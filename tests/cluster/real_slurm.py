@@ -42,14 +42,15 @@ class Cluster:
 
 def need_cluster() -> None:
     """Skip where a cluster cannot be had; under CI=true that is a failure, not a skip."""
-    missing = _missing()
+    missing = why_no_cluster()
     if missing and os.environ.get("CI") == "true":
         pytest.fail(f"no real SLURM cluster: {missing}")
     if missing:
         pytest.skip(f"no real SLURM cluster here: {missing}")
 
 
-def _missing() -> str:
+def why_no_cluster() -> str:
+    """Return why no cluster can be had here, empty where one can."""
     if os.getuid() != 0:
         return "its daemons need root"
     if not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") and not shutil.which("apt-get"):

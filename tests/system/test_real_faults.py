@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.real_slurm import running_cluster
 from tests.system.conftest import on_cluster
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm_own")]
 
 
 @pytest.fixture
