@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from oellm_bench.conditions.base import Condition, Facts, Finding, Progress
 from oellm_bench.core.events import CancelAsked, Gate, GivenUp
@@ -41,16 +42,16 @@ class CommandPool:
 
     _runs: dict[tuple[str, ...], _Run] = field(default_factory=dict)
 
-    def run(self, argv: Sequence[str], timeout_s: float, every_s: float) -> Completed | None:
+    def run(self, argv: Sequence[str], folder: Path, timeout_s: float, every_s: float) -> Completed | None:
         """Return how the command last ended, None before its first end; starts it where it is due."""
-        key, now = tuple(argv), time.monotonic()
+        key, now = (str(folder), *argv), time.monotonic()
         known = self._runs.get(key)
         if known is not None and known.process is not None:
-            self._look(known, key, now, timeout_s)
+            self._look(known, argv, now, timeout_s)
         running = sum(run.process is not None for run in self._runs.values())
         due = known is None or (known.process is None and now - known.begun_at >= every_s)
         if due and running < MOST_AT_ONCE:
-            self._runs[key] = self._started(key, now, known.done if known is not None else None)
+            self._runs[key] = self._started(argv, folder, now, known.done if known is not None else None)
         latest = self._runs.get(key)
         return latest.done if latest is not None else None
 
@@ -65,27 +66,28 @@ class CommandPool:
             if run.process is not None:
                 _kill(run.process)
 
-    def _look(self, run: _Run, argv: tuple[str, ...], now: float, timeout_s: float) -> None:
+    def _look(self, run: _Run, argv: Sequence[str], now: float, timeout_s: float) -> None:
         assert run.process is not None
         code = run.process.poll()
         if code is None and now - run.begun_at <= timeout_s:
             return
         if code is None:
             _kill(run.process)
-        run.done = Completed(argv=argv, returncode=code, stdout="", stderr="")
+        run.done = Completed(argv=tuple(argv), returncode=code, stdout="", stderr="")
         run.process = None
 
-    def _started(self, argv: tuple[str, ...], now: float, before: Completed | None) -> _Run:
+    def _started(self, argv: Sequence[str], folder: Path, now: float, before: Completed | None) -> _Run:
         try:
             process = subprocess.Popen(
                 argv,
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
         except OSError:
-            return _Run(None, now, Completed(argv=argv, returncode=127, stdout="", stderr=""))
+            return _Run(None, now, Completed(argv=tuple(argv), returncode=127, stdout="", stderr=""))
         return _Run(process, now, before)
 
 
@@ -168,6 +170,7 @@ class Gates:
 
         return Facts(
             fill=lambda text: expand(text, lookup),
+            folder=Path(planned.cwd),
             progress=other,
             run=self._commands.run,
             waiting_s=now - entry.selected_at,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from compoconf import RegistrableConfigInterface, register_interface
@@ -28,17 +29,22 @@ class Finding:
 class Facts:
     """What a condition may look at, beside the file system.
 
-    `fill` puts the entry's own values into a template. `progress` tells how far another entry is, None for one that
-    is not part of this session. `run` returns how a command ended, None while it has not (it never blocks):
-    `(argv, timeout_s, every_s)`. `waiting_s` is how long the entry has waited to be submitted, `running_s` how long
-    its attempt has run, None where it does not.
+    `fill` puts the entry's own values into a template; its relative paths start from `folder`. `progress` tells how
+    far another entry is, None for one that is not part of this session. `run` returns how a command ended, None while
+    it has not (it never blocks): `(argv, folder, timeout_s, every_s)`. `waiting_s` is how long the entry has waited to
+    be submitted, `running_s` how long its attempt has run, None where it does not.
     """
 
     fill: Callable[[str], str]
+    folder: Path
     progress: Callable[[str], Progress | None]
-    run: Callable[[Sequence[str], float, float], Completed | None]
+    run: Callable[[Sequence[str], Path, float, float], Completed | None]
     waiting_s: float
     running_s: float | None
+
+    def path(self, template: str) -> Path:
+        """Return a path of the entry's, from a template."""
+        return self.folder / self.fill(template)
 
 
 @register_interface

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from compoconf import register
 
@@ -42,9 +41,9 @@ class FileExistsCondition(Condition):
 
     def check(self, facts: Facts) -> Finding:
         """Look for the path."""
-        path = facts.fill(self.config.path)
+        path = facts.path(self.config.path)
         try:
-            found = Path(path).stat()
+            found = path.stat()
         except OSError as err:
             return Finding(holds=False, reason=f"{path}: {err.strerror}")
         if found.st_size < self.config.min_bytes:
@@ -75,7 +74,7 @@ class GlobExistsCondition(Condition):
 
     def check(self, facts: Facts) -> Finding:
         """Count the paths, no further than needed."""
-        pattern, count = facts.fill(self.config.pattern), 0
+        pattern, count = str(facts.path(self.config.pattern)), 0
         for _ in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
             count += 1
             if count >= self.config.min_matches:
@@ -120,9 +119,9 @@ class FileContentCondition(Condition):
 
     def check(self, facts: Facts) -> Finding:
         """Read the end of the file."""
-        path = facts.fill(self.config.path)
+        path = facts.path(self.config.path)
         try:
-            with Path(path).open("rb") as stream:
+            with path.open("rb") as stream:
                 stream.seek(max(os.fstat(stream.fileno()).st_size - _MOST_BYTES, 0))
                 text = stream.read(_MOST_BYTES).decode(errors="replace")
         except OSError as err:

@@ -48,7 +48,7 @@ class CommandCondition(Condition):
     def check(self, facts: Facts) -> Finding:
         """Ask for the last run, which starts one where none is there."""
         argv = [facts.fill(word) for word in self._words()]
-        done = facts.run(argv, self.config.timeout_s, self.config.every_s)
+        done = facts.run(argv, facts.folder, self.config.timeout_s, self.config.every_s)
         if done is None:
             return Finding(holds=False, reason=f"{argv[0]} is running")
         if done.timed_out:

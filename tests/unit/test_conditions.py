@@ -25,6 +25,7 @@ def made(**document) -> Condition:
 def check(folder, *, waiting_s=10.0, running_s=None, pool=None, **document):
     facts = Facts(
         fill=lambda text: text.replace("{dir}", str(folder)),
+        folder=folder,
         progress=PROGRESS.get,
         run=(pool or CommandPool()).run,
         waiting_s=waiting_s,
@@ -38,6 +39,8 @@ def check(folder, *, waiting_s=10.0, running_s=None, pool=None, **document):
     [
         ({"class_name": "FileExistsCondition", "path": "{dir}/some.txt"}, True),
         ({"class_name": "FileExistsCondition", "path": "{dir}"}, True),
+        ({"class_name": "FileExistsCondition", "path": "some.txt"}, True),
+        ({"class_name": "GlobExistsCondition", "pattern": "*.txt"}, True),
         ({"class_name": "FileExistsCondition", "path": "{dir}/other.txt"}, False),
         ({"class_name": "FileExistsCondition", "path": "{dir}/some.txt", "min_bytes": 6}, True),
         ({"class_name": "FileExistsCondition", "path": "{dir}/some.txt", "min_bytes": 7}, False),
@@ -120,12 +123,14 @@ def settled(folder, pool, **document):
     [
         (["true"], True, "exited with 0"),
         ("test -d {dir}", True, "exited with 0"),
+        ("test -e relative", True, "exited with 0"),
         ("sh -c 'exit 3'", False, "exited with 3"),
         (["no-such-program"], False, "exited with 127"),
         (["echo", "$(touch x)"], True, "exited with 0"),
     ],
 )
 def test_a_command_is_run_beside_the_caller(tmp_path, command, holds, reason):
+    (tmp_path / "relative").touch()
     finding = settled(tmp_path, CommandPool(), class_name="CommandCondition", command=command)
     assert finding.holds is holds and reason in finding.reason
 
