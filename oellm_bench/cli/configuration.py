@@ -16,7 +16,8 @@ from oellm_bench.planning import Campaign, plan_campaign
 from oellm_bench.session import Session, find_open, find_overlapping, read_session, state_folder
 from oellm_bench.session_writing import new_session_dir, write_session
 
-_FAKE = {"slurm.client": {"class_name": "FakeSlurmClient"}}
+# What is meant for a cluster is tried out here: it may ask for more than this machine has.
+_FAKE = {"slurm.client": {"class_name": "FakeSlurmClient", "shrink": True}}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What every scheduler does alike. Only what a real SLURM does as well is asserted here."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,22 @@ def test_array_index_above_the_limit_is_rejected(bench):
     too_high = bench.scheduler.limits().max_array_size
     with pytest.raises(SubmissionRejected):
         bench.submit("true", tasks=(0, too_high))
+
+
+def test_a_rehearsal_tells_what_would_become_of_a_submission(bench):
+    script = bench.folder / "rehearsed.sbatch"
+    script.write_text("#!/bin/bash\ntrue\n")
+    request = SubmitRequest(name=bench.prefix + "rehearsed", script=script)
+    assert bench.scheduler.rehearse(request).accepted
+    refused = bench.scheduler.rehearse(replace(request, options={"nodes": "1000"}))
+    assert not refused.accepted and refused.message
+    assert bench.rows() == {}
+
+
+def test_one_partition_is_that_of_jobs_that_name_none(bench):
+    partitions = bench.scheduler.partitions()
+    assert [partition.is_default for partition in partitions].count(True) == 1
+    assert all(partition.total_nodes > 0 and partition.is_up for partition in partitions)
 
 
 def test_file_that_is_no_script_is_rejected(bench):

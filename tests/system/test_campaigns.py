@@ -316,3 +316,13 @@ def test_a_dry_run_prints_the_calls_and_writes_nothing(campaign):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("$ sbatch --parsable --job-name=ob-") == 2
     assert not campaign.out.exists()
+
+
+@pytest.mark.parametrize("cluster", ["juwels", "lumi"])
+def test_a_campaign_meant_for_a_cluster_can_be_tried_out_here(campaign, cluster):
+    campaign.write(backend={"class_name": "CommandBackend", "command": "true"}, sweep={"axes": {"n": [1, 2]}})
+    done = campaign.run(
+        "run", "-o", f"slurm={cluster}", "-o", "slurm.array=true", "-o", "slurm.sbatch.nodes=4", "--yes"
+    )
+    assert done.returncode == 0, done.stderr
+    assert campaign.json("plan", "-o", f"slurm={cluster}")["totals"]["gpu_hours"] > 0

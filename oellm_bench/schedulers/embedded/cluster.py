@@ -22,6 +22,7 @@ class Cluster:
     default_time_s: int | None
     max_array_size: int
     max_submit: int | None
+    shrink: bool = False
 
     @property
     def shape(self) -> Shape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Allocation = dict[str, list[int]]  # node name -> indices of its GPUs that the job has
 
@@ -41,6 +41,16 @@ class Shape:
             and demand.cpus <= self.cpus
             and demand.gpus <= self.gpus
             and (not self.memory_bytes or demand.memory_bytes <= self.memory_bytes)
+        )
+
+    def at_most(self, demand: Demand) -> Demand:
+        """Return what the empty cluster can give of this."""
+        return replace(
+            demand,
+            nodes=min(demand.nodes, self.nodes),
+            cpus=min(demand.cpus, self.cpus),
+            gpus=min(demand.gpus, self.gpus),
+            memory_bytes=min(demand.memory_bytes, self.memory_bytes or demand.memory_bytes),
         )
 
 

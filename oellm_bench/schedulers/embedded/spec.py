@@ -78,11 +78,12 @@ class JobSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What the cluster decides where the job is silent."""
+    """What the cluster decides where the job is silent. `shrink`: a job that asks for too much gets all there is."""
 
     shape: Shape
     requeue: bool
     default_time_s: int | None
+    shrink: bool = False
 
 
 def read_spec(options: Mapping[str, str], site: Site, *, now: float, **given: Any) -> JobSpec:
@@ -92,7 +93,7 @@ def read_spec(options: Mapping[str, str], site: Site, *, now: float, **given: An
     Raises BadOption with sbatch's text, also for a request that no state of the cluster can satisfy.
     """
     cpus_per_task = _count(options, "cpus-per-task")
-    demand, ntasks = _demand(options, site.shape, cpus_per_task or 1)
+    demand, ntasks = _demand(options, site, cpus_per_task or 1)
     if options.get("open-mode", "truncate") not in ("append", "truncate"):
         raise BadOption(f"Invalid --open-mode argument: {options['open-mode']}. Ignored")
     dependency = options.get("dependency", "")
@@ -127,9 +128,9 @@ def parse_array(text: str) -> tuple[tuple[int, ...], int]:
     return tuple(sorted(tasks)), int(match[2] or 0)
 
 
-def _demand(options: Mapping[str, str], shape: Shape, cpus_per_task: int) -> tuple[Demand, int]:
+def _demand(options: Mapping[str, str], site: Site, cpus_per_task: int) -> tuple[Demand, int]:
     """Return what each node must give, and the number of tasks; without --nodes, on the fewest that do."""
-    asked = options.get("nodes")
+    asked, shape = options.get("nodes"), site.shape
     if asked is None:
         choices = range(1, shape.nodes + 1)
     else:
@@ -149,6 +150,8 @@ def _demand(options: Mapping[str, str], shape: Shape, cpus_per_task: int) -> tup
         )
         if shape.can_ever_hold(demand):
             return demand, ntasks
+    if site.shrink:
+        return shape.at_most(demand), ntasks
     raise BadOption(_UNFIT)
 
 

@@ -86,7 +86,12 @@ def _read_script(path: Path) -> bytes:
 
 
 def _read_spec(script: bytes, cluster: Cluster, asked: Asked, now: float) -> JobSpec:
-    site = Site(shape=cluster.shape, requeue=cluster.requeue, default_time_s=cluster.default_time_s)
+    site = Site(
+        shape=cluster.shape,
+        requeue=cluster.requeue,
+        default_time_s=cluster.default_time_s,
+        shrink=cluster.shrink,
+    )
     try:
         options = script_options(os.fsdecode(script))
         merge(options, checked(asked.options))
