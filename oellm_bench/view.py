@@ -53,6 +53,8 @@ def entry_row(planned: PlannedEntry, entry: EntryState | None, now: float) -> di
         "reason": _reason(entry, attempt),
         "elapsed_s": _elapsed(attempt, now),
         "time_limit_s": attempt.time_limit_s if attempt else None,
+        "max_rss_bytes": attempt.max_rss_bytes if attempt else None,
+        "billed_tres": attempt.billed_tres if attempt else "",
         "last_signal": attempt.signals[-1]["name"] if attempt and attempt.signals else "",
         "restarts": max(len(entry.attempts) - 1, 0) if entry else 0,
     }

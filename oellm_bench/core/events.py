@@ -84,6 +84,8 @@ class Observed(Event):
     exit_code: int | None = None
     signal: int | None = None
     cancelled_by: str = ""
+    max_rss_bytes: int | None = None
+    billed_tres: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

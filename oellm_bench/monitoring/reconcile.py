@@ -84,6 +84,8 @@ def _observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snap
             exit_code=row.exit_code,
             signal=row.signal,
             cancelled_by=row.cancelled_by,
+            max_rss_bytes=row.max_rss_bytes,
+            billed_tres=row.billed_tres,
         )
 
 

@@ -212,8 +212,10 @@ def merge(queue: Collection[JobStatus], accounting: Mapping[JobId, AccountingRow
     for row in queue:
         seen.add(row.job_id)
         told = accounting.get(row.job_id)
-        if told is None or not row.state.is_terminal or not told.status.state.is_terminal:
+        if told is None:
             merged.append(row)
+        elif not row.state.is_terminal or not told.status.state.is_terminal:
+            merged.append(replace(row, max_rss_bytes=told.status.max_rss_bytes, billed_tres=told.status.billed_tres))
         else:
             # sacct masks exit codes with 127 and has no count of restarts: the controller knows better.
             merged.append(

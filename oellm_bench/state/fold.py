@@ -103,6 +103,8 @@ def _(event: Observed, state: SessionState) -> None:
     attempt.time_limit_s = event.time_limit_s
     attempt.exit_code, attempt.signal = event.exit_code, event.signal
     attempt.cancelled_by = event.cancelled_by
+    attempt.max_rss_bytes = event.max_rss_bytes or attempt.max_rss_bytes
+    attempt.billed_tres = event.billed_tres or attempt.billed_tres
     attempt.missing_since = None
     attempt.terminal_since = event.at if attempt.state.is_terminal else None
 

@@ -37,6 +37,8 @@ class AttemptState:
     exit_code: int | None = None
     signal: int | None = None
     cancelled_by: str = ""
+    max_rss_bytes: int | None = None
+    billed_tres: str = ""
     missing_since: float | None = None
     terminal_since: float | None = None
     cancel_by: str = ""

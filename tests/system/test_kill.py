@@ -71,7 +71,8 @@ def test_monitor_killed_at_random_points(prepared, seed):
         monitor = prepared.start("monitor")
         prepared.wait(lambda m=monitor: m.poll() is not None or prepared.watcher() == m.pid)
         try:
-            monitor.wait(timeout=chance.random() * 1.5)  # kill -9 at any point of its work
+            # kill -9 at any point of its work; the first time before it can have ended
+            monitor.wait(timeout=chance.random() * (1.5 if kills else 0.2))
         except subprocess.TimeoutExpired:
             monitor.kill()
             kills += 1

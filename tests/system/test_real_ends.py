@@ -32,9 +32,15 @@ def node_down(cluster, node):
 
 
 def test_one_job(real):
-    real.write(backend=shell("true"))
-    assert real.run("run").returncode == 0
+    hungry = ["python3", "-c", "import time; x = bytearray(60_000_000); time.sleep(3)"]
+    real.write(slurm={"sbatch": {"mem": "200"}}, backend={"class_name": "CommandBackend", "command": hungry})
+    real.run("submit")
+    ended = ("sacct", "-nPX", "-s", "COMPLETED", "-j", real.job_ids()[0], "-o", "State")
+    real.wait(lambda: "COMPLETED" in real.cluster.command(*ended, "-S", "now-1hour", "-E", "now"))
+    assert real.run("monitor").returncode == 0
     assert real.ended_modes() == ["success"]
+    (row,) = real.json("status")["entries"]
+    assert row["max_rss_bytes"] > 60_000_000 and "cpu=1" in row["billed_tres"] and "mem=200M" in row["billed_tres"]
 
 
 def test_ten_jobs_keep_their_exit_codes(real):
