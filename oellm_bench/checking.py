@@ -43,7 +43,12 @@ class Report:
 
 
 def check_plan(
-    book: Book, scheduler: Scheduler, datasets: Mapping[str, Mapping[str, str]], environment: Mapping[str, str]
+    book: Book,
+    scheduler: Scheduler,
+    *,
+    datasets: Mapping[str, Mapping[str, str]],
+    images: Sequence[str],
+    environment: Mapping[str, str],
 ) -> Report:
     """Ask the scheduler about each distinct resource shape once, and look for the files that entries need.
 
@@ -63,7 +68,8 @@ def check_plan(
         if not trial.accepted and not found:
             found = [Problem(what=trial.message, where=_named(entries))]
         problems.update(dict.fromkeys(found))
-    problems.update(dict.fromkeys([*_dataset_problems(datasets), *_folder_problems(book.plan)]))
+    missing = (*_dataset_problems(datasets), *_image_problems(images), *_folder_problems(book.plan))
+    problems.update(dict.fromkeys(missing))
     return Report(shapes=tuple(shapes), problems=tuple(problems))
 
 
@@ -110,6 +116,13 @@ def _dataset_problems(datasets: Mapping[str, Mapping[str, str]]) -> Iterator[Pro
             if "://" not in path and not Path(path).exists():
                 fix = "correct the path, or mount what it lies on"
                 yield Problem(what=f"'{path}' is not there", where=f"datasets.{name}.{kind}", fix=fix)
+
+
+def _image_problems(images: Sequence[str]) -> Iterator[Problem]:
+    for image in images:
+        if not Path(image).exists():
+            fix = "build it, or correct the path"
+            yield Problem(what=f"image '{image}' is not there", where="container.image", fix=fix)
 
 
 def _folder_problems(plan: Plan) -> Iterator[Problem]:

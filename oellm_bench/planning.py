@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,17 +22,19 @@ from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry, to_text
+from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.resources import Resources
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.filling import fill
-from oellm_bench.launchers.base import Launcher
-from oellm_bench.launchers.prefix import srun_argv, with_environment
+from oellm_bench.launchers.base import Launcher, Place
+from oellm_bench.launchers.host import HostLauncher
+from oellm_bench.launchers.prefix import srun_argv
+from oellm_bench.leaks import refuse_secrets
 from oellm_bench.naming import entry_name, identity
 from oellm_bench.ordering import with_predecessors
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
-from oellm_bench.shell import SHORTEST_SECRET, is_secret_name, quote
 
 # A script may have 4 MB (max_script_size in slurm.conf(5)), and an entry's line in the map takes up to 200 bytes.
 ARRAY_CHUNK = 10_000
@@ -44,13 +45,14 @@ class Campaign:
     """A plan with everything that is written beside it.
 
     `scripts`: text by path relative to the session folder. `project`: the first point's configuration, whose
-    campaign-wide parts (project, slurm.client, sinks) hold for all.
+    campaign-wide parts (project, slurm.client, sinks) hold for all. `images`: files that the entries' containers need.
     """
 
     plan: Plan
     scripts: Mapping[str, str]
     config_text: str
     project: Project
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,16 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
         watch=tuple(watch.settings),
     )
     config_text = "---\n".join(OmegaConf.to_yaml(variant.config) for variant in composition.variants)
-    _refuse_secrets(to_text(plan) + config_text + "".join(scripts.values()), os.environ)
-    return Campaign(plan=plan, scripts=scripts, config_text=config_text, project=project)
+    refuse_secrets(to_text(plan) + config_text + "".join(scripts.values()), os.environ)
+    containers = {id(point.project.container): point.project.container for point in points}.values()
+    images = dict.fromkeys(container.instantiate(Launcher).image() for container in containers)
+    return Campaign(
+        plan=plan,
+        scripts=scripts,
+        config_text=config_text,
+        project=project,
+        images=tuple(image for image in images if image),
+    )
 
 
 def _drafts(points: Sequence[ConfiguredPoint]) -> list[_Draft]:
@@ -124,23 +134,24 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     backend = project.backend.instantiate(Backend)
     launch = backend.build_launch_command()
     environment = {name: value_text(value) for name, value in project.slurm.environment.items()}
-    prefix = to_argv(project.slurm.launcher_cmd)
-    passed: dict[str, str] = {}
-    if project.slurm.launcher_env_passthrough:
-        prefix, passed = with_environment(prefix, environment)
-    launcher = (*srun_argv(project.slurm.srun), *prefix, *project.container.instantiate(Launcher).prefix())
-    launch = replace(launch, environment={**environment, **passed, **launch.environment})
+    launcher = (*srun_argv(project.slurm.srun), *to_argv(project.slurm.launcher_cmd))
+    launch = replace(launch, environment={**environment, **launch.environment})
     entry_id = identity(
         {
             "project": project.project.name,
             "parameters": point.parameters,
             "launch": {**vars(launch), "environment": dict(launch.environment)},
-            "launcher": launcher,
+            "launcher": (*launcher, *_container_identity(project.container)),
             "ray": vars(project.ray),
         }
     )
     name = entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
     return _Draft(id=entry_id, name=name, point=point, launch=launch, launcher=launcher, contract=backend.contract)
+
+
+def _container_identity(container: PluginConfig) -> tuple[str, ...]:
+    """Return what of a container makes it another experiment: all that is said of it, nothing where there is none."""
+    return () if container.class_name == HostLauncher.__name__ else (repr(sorted(asdict(container).items())),)
 
 
 def _clashes(drafts: Sequence[_Draft]) -> list[Problem]:
@@ -176,6 +187,8 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
     project = draft.point.project
     walltime_s = round(project.project.timeout_s + project.slurm.cleanup_s + project.ray.overhead_s)
     filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
+    container: Launcher = project.container.instantiate(Launcher)
+    place = _place(draft, filled.cwd or str(Path.cwd()), SessionLayout(session_dir))
     return PlannedEntry(
         index=index,
         id=draft.id,
@@ -189,12 +202,24 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         resources=sbatch.resources(project.slurm.sbatch, project.slurm.hetjob, walltime_s=walltime_s),
         requirements=project.requirements,
         ray=project.ray,
-        launcher=draft.launcher,
+        launcher=(*draft.launcher, *container.prefix(place)),
+        isolated=container.isolates or project.slurm.launcher_env_passthrough,
+        passthrough=tuple(getattr(project.container, "environment_passthrough", ())),
         after_type=project.slurm.after_type,
         dependency=sbatch.value_of(project.slurm.sbatch, "dependency"),
         contract=draft.contract,
         delete_scratch=project.project.delete_scratch,
         watch=watch,
+    )
+
+
+def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
+    """Return what an entry has to see of the node: its session, its datasets, and its own folder to write to."""
+    datasets = [path for formats in draft.point.project.datasets.values() for path in formats.values()]
+    return Place(
+        cwd=cwd,
+        readable=(str(layout.root), *dict.fromkeys(path for path in datasets if path.startswith("/"))),
+        writable=(str(layout.entry(draft.name).root),),
     )
 
 
@@ -262,29 +287,3 @@ def _script_inputs(
 def _fingerprint(project: str, entries: Sequence[PlannedEntry]) -> str:
     rows = sorted((entry.id, entry.name, entry.timeout_s, repr(entry.resources), *entry.after) for entry in entries)
     return identity({"project": project, "entries": rows}) + identity({"entries": rows})
-
-
-def _refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
-    """Refuse a plan that would write the value of a secret variable to disk."""
-    leaked = [
-        name
-        for name, value in environment.items()
-        if is_secret_name(name)
-        and len(value) >= SHORTEST_SECRET
-        and any(spelling in text for spelling in _spellings(value))
-    ]
-    if leaked:
-        raise ConfigError(
-            Problem(
-                what=f"the value of ${name} would be written into the plan",
-                where="configuration",
-                fix=f"read {name} from the environment inside the command instead",
-            )
-            for name in leaked
-        )
-
-
-def _spellings(value: str) -> set[str]:
-    """Return the value as it may stand in text, in a shell line, and in JSON that holds one of these."""
-    plain = (value, quote(value))
-    return {*plain, *(json.dumps(text)[1:-1] for text in plain)}

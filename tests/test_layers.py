@@ -25,7 +25,7 @@ FLOORS = (
     *(
         (f"oellm_bench.{name}", 3)
         for name in (
-            "actions backends conditions launchers monitoring naming rendering restart results schedulers sinks "
+            "leaks actions backends conditions launchers monitoring naming rendering restart results schedulers sinks "
             "state".split()
         )
     ),

@@ -50,7 +50,11 @@ def _check(prepared: Prepared, session: Session) -> Report:
     campaign = prepared.campaign
     try:
         return check_plan(
-            make_book(session, campaign.plan), open_scheduler(session), campaign.project.datasets, os.environ
+            make_book(session, campaign.plan),
+            open_scheduler(session),
+            datasets=campaign.project.datasets,
+            images=campaign.images,
+            environment=os.environ,
         )
     except SchedulerError as err:
         raise type(err)(f"{err}; the plan is written and was not checked: {session.session_dir}") from err

@@ -22,7 +22,8 @@ class PlannedEntry:
 
     `id`: 8 characters of base 32, the hash of what the entry resolves to. `task`: its index in the array
     script `script`, None where it has a script of its own. `argv`, `environment`, `cwd`: ready to run.
-    `launcher` is put in front of `argv` (a container's exec command, srun, nothing).
+    `launcher` is put in front of `argv` (a container's exec command, srun, nothing); `isolated`: variables do not
+    arrive behind it by themselves, the entry's own, SLURM's and those named in `passthrough` are handed on.
     `after`: ids of the entries it waits for, by a SLURM dependency of kind `after_type`; `dependency`: what the user
     asked of sbatch beside that. `contract`: whether benchmark_results/metrics.json must be there after exit 0.
     `watch`: index into Plan.watch. `script` is relative to the session folder.
@@ -42,6 +43,8 @@ class PlannedEntry:
     requirements: tuple[Requirement, ...] = ()
     ray: RayHead = field(default_factory=RayHead)
     launcher: tuple[str, ...] = ()
+    isolated: bool = False
+    passthrough: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     after_type: str = "afterok"
     dependency: str = ""
@@ -159,6 +162,7 @@ def _entry(document: Mapping[str, Any]) -> PlannedEntry:
     values["argv"] = tuple(values["argv"])
     values["launcher"] = tuple(values["launcher"])
     values["after"] = tuple(values["after"])
+    values["passthrough"] = tuple(values["passthrough"])
     values["resources"] = Resources(**values["resources"])
     values["ray"] = RayHead(**values["ray"])
     values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
+from oellm_bench.launchers.prefix import with_environment
 
 # Named, not imported: it runs in another interpreter, which need not have this package.
 PAYLOAD = Path(__file__).resolve().parent.parent / "payload.py"
+# What SLURM tells a job of its place and its GPUs.
+_OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +53,32 @@ class Attempt:
         return Path(self.entry.cwd or Path.cwd())
 
     @property
+    def payload(self) -> Path:
+        """The program beside the command: behind a launcher a copy, in a folder that is seen there too."""
+        return self.files.root / PAYLOAD.name if self.entry.launcher else PAYLOAD
+
+    @property
     def argv(self) -> tuple[str, ...]:
         """The exact command line: launcher, payload where Ray is wanted, command."""
         entry = self.entry
         if not entry.ray.enabled:
-            return entry.launcher + entry.argv
+            return self.launcher + entry.argv
         # Behind a launcher the payload runs on whatever Python there is: it needs nothing of ours.
         python = "python3" if entry.launcher else sys.executable
-        return (*entry.launcher, python, str(PAYLOAD), str(self.ray_spec), "--", *entry.argv)
+        return (*self.launcher, python, str(self.payload), str(self.ray_spec), "--", *entry.argv)
+
+    @property
+    def launcher(self) -> tuple[str, ...]:
+        """The launcher with the flags that hand variables on."""
+        return with_environment(self.entry.launcher, self._visible())[0] if self.entry.isolated else self.entry.launcher
 
     def additions(self) -> dict[str, str]:
-        """Return what the command's environment has beyond this process's own."""
+        """Return what the environment has beyond this process's own: the command's, and the launcher's for it."""
+        own = self.own_variables()
+        return {**own, **with_environment(self.entry.launcher, self._visible())[1]} if self.entry.isolated else own
+
+    def own_variables(self) -> dict[str, str]:
+        """Return what the command's environment has beyond the job's."""
         # Since 22.05 srun no longer takes the CPUs per task from the job (RELEASE_NOTES of Slurm 22.05).
         cpus = os.environ.get("SLURM_CPUS_PER_TASK")
         return {
@@ -74,6 +92,12 @@ class Attempt:
             "OELLM_BENCH_RESULTS_PATH": str(self.layout.benchmark_results),
             "OELLM_BENCH_SCRATCH": str(self.layout.scratch),
         }
+
+    def _visible(self) -> dict[str, str]:
+        """Return the variables that have to arrive behind a launcher that isolates."""
+        named = self.entry.passthrough
+        inherited = {k: v for k, v in os.environ.items() if k.startswith(_OF_THE_JOB) or k in named}
+        return {**inherited, **self.own_variables()}
 
     def ray_spec_text(self, environment: Mapping[str, str]) -> str:
         """Return the payload's SPEC.json; the CPU count is settled here, where SLURM's variables are."""

@@ -9,7 +9,7 @@ from compoconf import register
 
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
-from oellm_bench.launchers.base import Launcher
+from oellm_bench.launchers.base import Launcher, Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,6 @@ class HostLauncher(Launcher):
         """Nothing can be wrong."""
         return ()
 
-    def prefix(self) -> tuple[str, ...]:
+    def prefix(self, place: Place) -> tuple[str, ...]:
         """Return an empty prefix."""
         return ()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
+
+from oellm_bench.job.attempt import Attempt
 
 STAGES = """
 axes:
@@ -105,34 +108,48 @@ def test_a_condition_that_cannot_be_asked_is_refused(campaign, text, what):
     assert what in problem and "my.yaml:" in problem
 
 
-def launched(campaign, slurm):
-    entry = campaign.root(f"slurm: {slurm}").entry()
-    return list(entry.launcher), dict(entry.environment)
+def attempt(campaign, config):
+    return Attempt(entry=campaign.root(config).entry(), number=1, session=campaign.out)
 
 
 def test_srun_and_its_options_come_first(campaign):
-    launcher, _ = launched(
-        campaign, "{srun: {ntasks: 4, cpu_bind: none, overlap: true, label: false}, launcher_cmd: x y}"
+    slurm = "{srun: {ntasks: 4, cpu_bind: none, overlap: true, label: false}, launcher_cmd: x y}"
+    assert attempt(campaign, f"slurm: {slurm}").launcher == (
+        *("srun", "--ntasks=4", "--cpu-bind=none", "--overlap"),
+        *("x", "y"),
     )
-    assert launcher == ["srun", "--ntasks=4", "--cpu-bind=none", "--overlap", "x", "y"]
+
+
+def passing(command):
+    return "slurm: " + json.dumps(
+        {"environment": {"A": "b, c"}, "launcher_cmd": command, "launcher_env_passthrough": True}
+    )
+
+
+def test_apptainer_gets_the_environment_as_variables_of_its_own(campaign):
+    found = attempt(campaign, passing("apptainer exec --nv image.sif"))
+    assert found.launcher == ("apptainer", "exec", "--nv", "image.sif")
+    added = found.additions()
+    assert (added["A"], added["APPTAINERENV_A"], added["SINGULARITYENV_A"]) == ("b, c", "b, c", "b, c")
+    assert added["APPTAINERENV_OELLM_BENCH_ATTEMPT"] == "1"
 
 
 @pytest.mark.parametrize(
-    ("command", "launcher", "more"),
-    [
-        (
-            "apptainer exec --nv image.sif",
-            ["apptainer", "exec", "--nv", "image.sif"],
-            {"APPTAINERENV_A": "b, c", "SINGULARITYENV_A": "b, c"},
-        ),
-        ("docker run --rm image", ["docker", "run", "--env", "A", "--rm", "image"], {}),
-        ("numactl podman exec box", ["numactl", "podman", "exec", "--env", "A", "box"], {}),
-        ("srun --mpi=none", ["srun", "--mpi=none"], {}),
-    ],
+    ("command", "start"),
+    [("docker run --rm image", ["docker", "run"]), ("numactl podman exec box", ["numactl", "podman", "exec"])],
 )
-def test_the_environment_is_handed_on_into_a_container(campaign, command, launcher, more):
-    slurm = {"environment": {"A": "b, c"}, "launcher_cmd": command, "launcher_env_passthrough": True}
-    assert launched(campaign, json.dumps(slurm)) == (launcher, {"A": "b, c", **more})
+def test_an_engine_is_told_the_names(campaign, command, start, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    launcher = list(attempt(campaign, passing(command)).launcher)
+    assert launcher[: len(start)] == start
+    names = [name for flag, name in itertools.pairwise(launcher) if flag == "--env"]
+    assert {"A", "OELLM_BENCH_RESULTS_PATH", "SLURM_JOB_ID"} <= set(names)
+    assert " ".join(launcher).endswith(command.removeprefix(" ".join(start)))
+
+
+def test_srun_hands_on_what_it_has(campaign):
+    found = attempt(campaign, passing("srun --mpi=none"))
+    assert found.launcher == ("srun", "--mpi=none") and found.additions()["A"] == "b, c"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""Keep the values of secrets out of what is written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from oellm_bench.errors import ConfigError, Problem
+from oellm_bench.shell import SHORTEST_SECRET, is_secret_name, quote
+
+
+def refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
+    """Refuse what would write the value of a secret variable to disk. Raises ConfigError naming the variables."""
+    leaked = [
+        name
+        for name, value in environment.items()
+        if is_secret_name(name)
+        and len(value) >= SHORTEST_SECRET
+        and any(spelling in text for spelling in _spellings(value))
+    ]
+    if leaked:
+        raise ConfigError(
+            Problem(
+                what=f"the value of ${name} would be written into the plan",
+                where="configuration",
+                fix=f"read {name} from the environment inside the command instead",
+            )
+            for name in leaked
+        )
+
+
+def _spellings(value: str) -> set[str]:
+    """Return the value as it may stand in text, in a shell line, and in JSON that holds one of these."""
+    plain = (value, quote(value))
+    return {*plain, *(json.dumps(text)[1:-1] for text in plain)}
