@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,10 @@ def read_session(session_dir: Path) -> Session:
     version = document.pop("schema_version", None) if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise StateError(f"{path} has schema_version {version}; this version reads {SCHEMA_VERSION}")
+    known = {item.name for item in fields(Session)}  # another release may have written more
+    values = {name: value for name, value in document.items() if name in known}
     try:
-        return Session(**{**document, "command_line": tuple(document["command_line"])})
+        return Session(**{**values, "command_line": tuple(document["command_line"])})
     except (TypeError, KeyError) as err:
         raise StateError(f"{path} is not a session ({err}); it was left as it is") from err
 
@@ -119,7 +122,12 @@ def sessions_in(folders: Iterable[Path]) -> Iterator[Session]:
         try:
             yield read_session(folder)
         except (StateError, UsageError) as err:
-            _log.warning("%s", err)
+            _warn_once(str(err))
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def find_open(base_output_dir: Path, project: str, fingerprint: str, scheduler: str) -> Session | None:

@@ -161,8 +161,9 @@ def _entry(document: Mapping[str, Any]) -> PlannedEntry:
     values = dict(document)
     values["argv"] = tuple(values["argv"])
     values["launcher"] = tuple(values["launcher"])
-    values["after"] = tuple(values["after"])
-    values["passthrough"] = tuple(values["passthrough"])
+    # Not there in plans that were written before entries could wait for each other, and run in containers.
+    values["after"] = tuple(values.get("after", ()))
+    values["passthrough"] = tuple(values.get("passthrough", ()))
     values["resources"] = Resources(**values["resources"])
     values["ray"] = RayHead(**values["ray"])
     values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])
