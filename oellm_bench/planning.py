@@ -136,17 +136,23 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     environment = {name: value_text(value) for name, value in project.slurm.environment.items()}
     launcher = (*srun_argv(project.slurm.srun), *to_argv(project.slurm.launcher_cmd))
     launch = replace(launch, environment={**environment, **launch.environment})
+    if project.container.instantiate(Launcher).isolates and launch.argv[0] == sys.executable:
+        launch = replace(launch, argv=("python3", *launch.argv[1:]))  # the image has its own
     entry_id = identity(
         {
             "project": project.project.name,
             "parameters": point.parameters,
-            "launch": {**vars(launch), "environment": dict(launch.environment)},
+            "launch": {**_identity_of(launch), "environment": dict(launch.environment)},
             "launcher": (*launcher, *_container_identity(project.container)),
             "ray": vars(project.ray),
         }
     )
     name = entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
     return _Draft(id=entry_id, name=name, point=point, launch=launch, launcher=launcher, contract=backend.contract)
+
+
+def _identity_of(launch: LaunchCommand) -> dict[str, Any]:
+    return {name: value for name, value in vars(launch).items() if name != "reads"}
 
 
 def _container_identity(container: PluginConfig) -> tuple[str, ...]:
@@ -218,7 +224,7 @@ def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
     datasets = [path for formats in draft.point.project.datasets.values() for path in formats.values()]
     return Place(
         cwd=cwd,
-        readable=(str(layout.root), *dict.fromkeys(path for path in datasets if path.startswith("/"))),
+        readable=(str(layout.root), *draft.launch.reads, *dict.fromkeys(p for p in datasets if p.startswith("/"))),
         writable=(str(layout.entry(draft.name).root),),
     )
 

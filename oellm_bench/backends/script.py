@@ -29,7 +29,7 @@ class ScriptBackendConfig(PluginConfig):
     args: Arguments = option("arguments: mapping {n: 1} is --n 1; list; line", factory=dict)
     environment: dict[str, str | int | float | bool] = option("environment of the script", factory=dict)
     cwd: str = option("folder to run in; empty: where the campaign was submitted", "")
-    python: str = option("interpreter of the script; empty: the one that runs oellm-bench", "")
+    python: str = option("interpreter of the script; empty: the one that runs oellm-bench, or the image's python3", "")
 
 
 @register
@@ -64,6 +64,7 @@ class ScriptBackend(Backend):
             argv=(self.config.python or sys.executable, str(self._script()), *arguments),
             environment={name: value_text(value) for name, value in self.config.environment.items()},
             cwd=self.config.cwd,
+            reads=(str(self._script().parent),),
         )
 
     def _script(self) -> Path:

@@ -11,10 +11,12 @@ class LaunchCommand:
     """The command of one entry; strings may hold `{placeholders}`, which the planner fills in.
 
     `shell` marks argv as `bash -c LINE ...`: values filled into LINE are quoted as one shell word each.
-    `cwd` empty means the folder the campaign was submitted from.
+    `cwd` empty means the folder the campaign was submitted from. `reads`: folders of the node, beside that one, that
+    the command needs to see in a container too.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: str = ""
     shell: bool = False
+    reads: tuple[str, ...] = ()
