@@ -123,3 +123,19 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except OSError as err:
         raise WriteError(path, err) from err
+
+
+def last_line(path: Path, *, limit: int = 300) -> str:
+    """Return the last line of a log that says something, empty where there is none."""
+    lines = log_end(path).splitlines()
+    return next((line.strip()[:limit] for line in reversed(lines) if line.strip()), "")
+
+
+def log_end(path: Path, *, size: int = 8192) -> str:
+    """Return the last `size` bytes of a log as text, empty where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - size))
+            return stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -8,9 +8,8 @@ from oellm_bench.core.job import JobState
 from oellm_bench.core.layout import EntryLayout
 from oellm_bench.core.result import ErrorMode, ExitRecord
 from oellm_bench.errors import StateError
-from oellm_bench.fileio import read_json
+from oellm_bench.fileio import last_line, log_end, read_json
 from oellm_bench.monitoring.classify import Evidence, Verdict, classify
-from oellm_bench.monitoring.logs import last_line, log_end
 from oellm_bench.state.model import AttemptState
 from oellm_bench.view import read_result
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import secrets
@@ -36,7 +37,7 @@ LEFTOVER_GRACE_S = 2.0
 HEAD_GRACE_S = 8.0
 # <temp dir>/session_<date>_<7-digit pid>/sockets/plasma_store has to fit into the 107 bytes of a socket path.
 LONGEST_TEMP_DIR = 43
-_TEMP_PREFIX = "obr-"
+_TEMP_PREFIX, _LOCK = "obr-", "owner.lock"
 _READY = b"Ray runtime started"
 _POLL_S = 0.05
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -79,6 +80,8 @@ class Head:
         self._timeout_s = float(spec["ray"]["startup_timeout_s"])
         self._token = secrets.token_hex(32)
         self._temp_dir = _temp_dir()
+        # Held as long as we live, in whatever process namespace: a folder whose lock is free has no owner any more.
+        self._lock = _lock(self._temp_dir)
         argv = _head_argv(spec["ray"], self._temp_dir)
         try:
             with Path(spec["startup_log"]).open("ab") as log:
@@ -108,9 +111,12 @@ class Head:
                 raise Stopped
         return address.read_text(encoding="utf-8").strip()
 
-    def stop(self, logs_path: Path) -> None:
-        """End this head and nothing else, keep its logs, remove its folder."""
-        if self.process.poll() is None:
+    def stop(self, logs_path: Path, *, at_once: bool = False) -> None:
+        """End this head and nothing else, keep its logs, remove its folder.
+
+        `at_once`: whoever stopped us will kill us soon, and then nobody removes anything.
+        """
+        if self.process.poll() is None and not at_once:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(HEAD_GRACE_S)
@@ -156,11 +162,12 @@ def main(arguments: list[str]) -> int:
     except Stopped:
         state.update(failure="cancelled", message="stopped while the Ray head was starting")
         return 128 + signal.SIGTERM
+    stopped = True
     try:
-        returncode = run_command(arguments[2:], head, address, state)
+        returncode, stopped = run_command(arguments[2:], head, address, state)
     finally:
         began = time.monotonic()
-        head.stop(logs_path)
+        head.stop(logs_path, at_once=stopped)
         state.update(stop_s=round(time.monotonic() - began, 3))
     return 128 - returncode if returncode < 0 else returncode
 
@@ -179,13 +186,14 @@ def start_head(spec: dict[str, Any], state: State, logs_path: Path) -> tuple[Hea
             state.update(address=address, ready_s=round(time.monotonic() - began, 3))
             return head, address
         except BaseException as err:
-            head.stop(logs_path)
+            head.stop(logs_path, at_once=not isinstance(err, HeadFailed))
             if left <= 0 or not isinstance(err, HeadFailed):
                 raise
 
 
-def run_command(argv: list[str], head: Head, address: str, state: State) -> int:
-    """Run the command to its end, passing signals on; return its code, negative for a signal.
+def run_command(argv: list[str], head: Head, address: str, state: State) -> tuple[int, bool]:
+    """Run the command to its end, passing signals on; return its code, negative for a signal, and whether we were
+    told to stop it.
 
     Whatever it leaves behind is ended too: everything below this process that is not the head's.
     """
@@ -195,7 +203,7 @@ def run_command(argv: list[str], head: Head, address: str, state: State) -> int:
         message = f"cannot start {err.filename or argv[0]}: {err.strerror}"
         state.update(failure="crash", message=message)
         _say(message)
-        return EXIT_NOT_STARTED
+        return EXIT_NOT_STARTED, False
     began, clock = time.time(), time.monotonic()
     state.update(command_started_at=began)
     stopped = False
@@ -213,7 +221,7 @@ def run_command(argv: list[str], head: Head, address: str, state: State) -> int:
     if stopped:
         ended_at = began + time.monotonic() - clock
     state.update(command_ended_at=ended_at, returncode=command.returncode)
-    return -signal.SIGKILL if command.returncode is None else command.returncode
+    return (-signal.SIGKILL if command.returncode is None else command.returncode), stopped
 
 
 def _head_argv(ray: dict[str, Any], temp_dir: Path) -> list[str]:
@@ -263,9 +271,33 @@ def _temp_dir() -> Path:
     room = LONGEST_TEMP_DIR - len(f"/{_TEMP_PREFIX}") - 8
     for root in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - mkdtemp is safe there
         if len(root.encode()) <= room:
+            _remove_ownerless(Path(root))
             with contextlib.suppress(OSError):
                 return Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=root))
     raise HeadFailed(f"no writable folder for temporary files with a path of at most {room} bytes; set TMPDIR")
+
+
+def _lock(folder: Path) -> int | None:
+    """Return a descriptor that holds the folder's lock, None where another process has it. Raises OSError."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_ownerless(root: Path) -> None:
+    """Remove the folders of heads that were killed with all that could have removed them."""
+    for folder in root.glob(f"{_TEMP_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid != os.getuid() or not (folder / _LOCK).exists():
+                continue  # another user's, or one that is only just being made
+            descriptor = _lock(folder)
+            if descriptor is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
 
 
 def _children() -> dict[int, list[int]]:

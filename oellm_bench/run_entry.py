@@ -65,7 +65,7 @@ def _run(attempt: Attempt, token: str) -> int:
     _say(f"{name} logs={shell.quote(str(attempt.files.root))} command={_one_line(attempt)}")
     ended = supervise(_launch(attempt))
     if attempt.entry.ray.enabled:
-        ended = ray_state.command_ended(ended, attempt.ray_state)
+        ended = ray_state.command_ended(ended, attempt.ray_state, attempt.files.stderr)
     if ended.leftovers:
         _say(f"{name} ended {ended.leftovers} processes that the command had left running")
     record = _record(attempt, token, ended)

@@ -10,7 +10,7 @@ from typing import Any
 from oellm_bench.core.resources import RayHead
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import StateError
-from oellm_bench.fileio import read_json
+from oellm_bench.fileio import last_line, read_json
 from oellm_bench.job.supervise import GRACE_S, Ended
 
 _HEAD_STOP_S = 20.0  # the payload gives the head 8 s, then kills it and copies its logs
@@ -37,14 +37,15 @@ def has_ended(path: Path) -> bool:
     return "command_ended_at" in _read(path)
 
 
-def command_ended(payload: Ended, path: Path) -> Ended:
-    """Return how the command ended, given how the payload around it did.
+def command_ended(payload: Ended, path: Path, stderr: Path) -> Ended:
+    """Return how the command ended, given how the payload around it did; `stderr` has what a launcher said.
 
     Times and return code are the command's own: the head's start and stop are nobody's run time.
     """
     state = _read(path)
     if not state:
-        return replace(payload, **_unless_stopped(payload, ErrorMode.CRASH, "the launcher never ran the payload"))
+        message = ": ".join(filter(None, ("the launcher never ran the payload", last_line(stderr))))
+        return replace(payload, **_unless_stopped(payload, ErrorMode.CRASH, message))
     if "command_started_at" not in state:
         failure = ErrorMode(state["failure"] or ErrorMode.RAY_START_FAILED)
         message = state["message"] or "the process that starts the Ray head ended early"

@@ -49,7 +49,7 @@ class FakeSlurmConfig(PluginConfig):
     gpus_per_node: int = option("GPUs that jobs may ask of a node; only their numbers are handed out", 0)
     memory_per_node_bytes: int = option("memory that jobs may ask of a node; 0: not counted", 0, unit="bytes")
     shrink: bool = option("give a job that asks for more than there is all there is, instead of refusing it", False)
-    kill_wait_s: float = option("time between TERM and KILL when a job is ended", 2.0, unit="s")
+    kill_wait_s: float = option("time between TERM and KILL when a job is ended; 30 as in SLURM", 30.0, unit="s")
     min_job_age_s: float = option("how long the queue view shows a job that has ended", 300.0, unit="s")
     requeue: bool = option("whether jobs that do not say may be requeued", True)
     requeue_delay_s: float = option("time before a requeued job may start again", 0.5, unit="s")

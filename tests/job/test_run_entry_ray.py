@@ -191,10 +191,10 @@ def test_script_that_is_not_there_is_a_crash(job: Job, stand_in: Callable[..., R
 
 
 def test_launcher_that_fails_is_no_fault_of_ray(job: Job) -> None:
-    job.plan("true", launcher=("sh", "-c", "exit 255"), ray=RayHead(enabled=True))
+    job.plan("true", launcher=("sh", "-c", "echo no image >&2; exit 255"), ray=RayHead(enabled=True))
     assert job.run().returncode == 255
     assert (job.record().failure, job.record().returncode) == ("crash", 255)
-    assert job.record().message == "the launcher never ran the payload"
+    assert job.record().message == "the launcher never ran the payload: no image"
 
 
 def test_stop_while_the_head_starts(job: Job, stand_in: Callable[..., RayHead]) -> None:

@@ -1,0 +1,131 @@
+"""Entries with a Ray head of their own inside a real Apptainer image, on the embedded scheduler and on SLURM."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.container.real_apptainer import ray_image
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("slurm")]
+SCRIPT = Path(__file__).parents[1] / "container" / "ray_script.py"
+
+
+@pytest.fixture(scope="session")
+def image():
+    return ray_image()
+
+
+def write(campaign, image, *, sleep_s=0.0, sweep=None, container=None, **sections):
+    campaign.write(
+        container={"class_name": "ApptainerLauncher", "image": str(image), **(container or {})},
+        backend={"class_name": "ScriptBackend", "script": str(SCRIPT), "args": {"sleep-s": sleep_s}},
+        ray={"enabled": True, "object_store_bytes": 80_000_000, "num_cpus": 1},
+        **({"sweep": sweep} if sweep else {}),
+        **sections,
+    )
+
+
+def metrics(campaign, name="c"):
+    path = campaign.session_dir / "entries" / name / "benchmark_results" / "metrics.json"
+    return json.loads(path.read_text())
+
+
+def processes_of(campaign):
+    """Return what is alive of the campaign's containers: Apptainer's own processes, and those inside."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line, folder = " ".join(process.cmdline()), process.environ().get("OELLM_BENCH_SESSION_DIR", "")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if folder.startswith(str(campaign.folder)) and process.pid != os.getpid():
+            found.append(line)
+    return found
+
+
+@pytest.fixture
+def temporary(monkeypatch):
+    """A short folder for temporary files, of this test alone; seen inside, as all of /tmp is."""
+    folder = Path(tempfile.mkdtemp(prefix="obt-", dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_image_is_described_beside_it(image):
+    document = json.loads(Path(f"{image}.json").read_text())
+    assert document["sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
+    assert document["definition"] == "RayCpu.def" and document["requirements"][0].startswith("ray")
+
+
+def test_head_and_script_run_in_the_image_and_results_come_out(campaign, image, monkeypatch, temporary):
+    monkeypatch.setenv("HIDDEN", "of the host")
+    monkeypatch.setenv("SHOWN", "a, b=c")
+    write(campaign, image, container={"cleanenv": True, "environment_passthrough": ["SHOWN", "TMPDIR"]})
+    done = campaign.run("run", timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = metrics(campaign)
+    assert found["ray"].startswith("/opt/venv/")
+    assert (found["hidden"], found["shown"]) == ("", "a, b=c")
+    assert any((campaign.session_dir / "entries" / "c" / "ray_cluster").iterdir())
+    assert processes_of(campaign) == [] and list(temporary.iterdir()) == []
+
+
+def test_two_at_once_and_one_cancelled_in_the_middle(campaign, image, temporary):
+    write(campaign, image, sweep={"axes": {"backend.args.sleep-s": [2, 600]}, "name_template": "s{sleep-s}"})
+    campaign.run("submit")
+    monitor = campaign.start("monitor")
+    log = campaign.session_dir / "entries" / "s600" / "attempts" / "1" / "stdout.log"
+    campaign.wait(lambda: log.exists() and "task done" in log.read_text(), deadline_s=180)
+    assert campaign.run("cancel", campaign.session_dir.name, "s600").returncode == 0
+    assert monitor.wait(timeout=180) == 1
+    monitor.stdout.close()
+    results = {row["name"]: row["error_mode"] for row in campaign.json("results")["entries"]}
+    assert results == {"s2": "success", "s600": "cancelled"}
+    campaign.wait(lambda: processes_of(campaign) == [])
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_outlives_a_runner_that_is_killed(campaign, image):
+    write(campaign, image, sleep_s=600)
+    campaign.run("submit")
+    log = campaign.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log"
+    campaign.wait(lambda: log.exists() and "task done" in log.read_text(), deadline_s=180)
+    runners = [
+        process
+        for process in psutil.process_iter()
+        if "oellm_bench.run_entry" in process.cmdline() and any(str(campaign.folder) in a for a in process.cmdline())
+    ]
+    assert runners
+    for runner in runners:
+        runner.send_signal(signal.SIGKILL)
+    campaign.wait(lambda: processes_of(campaign) == [], deadline_s=60)
+    campaign.run("monitor")
+    assert campaign.json("results")["entries"][0]["error_mode"] == "crash"
+
+
+@pytest.mark.slurm
+def test_head_and_script_run_in_the_image_on_slurm(real, image):
+    write(real, image, slurm={"sbatch": {"mem": "1500", "cpus-per-task": 2}})
+    done = real.run("run", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert metrics(real)["ray"].startswith("/opt/venv/")
+    real.wait(lambda: processes_of(real) == [])
+
+
+def test_an_image_that_is_missing_is_said_to_be_missing(campaign, image):
+    write(campaign, "/nonexistent/image.sif")
+    check = campaign.run("plan", "--fake", "--check")
+    assert check.returncode == 2 and "image '/nonexistent/image.sif' is not there" in check.stderr
+    assert campaign.run("run").returncode == 1
+    (row,) = campaign.json("results")["entries"]
+    assert row["error_mode"] == "crash" and "/nonexistent/image.sif" in row["reason"]
