@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.harness import Measurement, measurement
 from oellm_bench.actions.commands import ActionRunner
+from oellm_bench.book import Book
 from oellm_bench.clock import ManualClock
 from oellm_bench.core.events import Selected
 from oellm_bench.core.job import JobId, JobState, JobStatus, Snapshot
@@ -17,7 +18,7 @@ from oellm_bench.delivery import SinkDelivery
 from oellm_bench.monitor import Monitor
 from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest
 from oellm_bench.session import Session
-from oellm_bench.submission import Book, Submitter
+from oellm_bench.submission import Submitter
 from oellm_bench.watch import watch_settings
 
 
@@ -36,7 +37,7 @@ class RunningForever(Scheduler):
         )
         return job_id
 
-    def snapshot(self, prefix: str, since: float) -> Snapshot:
+    def snapshot(self, prefix: str, since: float, *, insist: bool = False) -> Snapshot:
         self.calls += 2
         return Snapshot(
             taken_at=self._clock.now(),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from oellm_bench.actions.commands import ActionRunner
+from oellm_bench.book import Book
 from oellm_bench.builtins import load_all
 from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.config.schema import SchedulerChoice, SinkChoice
@@ -18,7 +19,7 @@ from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
 from oellm_bench.sinks.base import Sink
 from oellm_bench.state.store import SessionStore
-from oellm_bench.submission import Book, Submitter
+from oellm_bench.submission import Submitter
 from oellm_bench.watch import WatchSettings, watch_settings
 
 
@@ -26,7 +27,7 @@ def open_scheduler(session: Session) -> Scheduler:
     """Return the scheduler a session was planned for."""
     load_all()
     config = parse(SchedulerChoice, dict(session.scheduler), "slurm.client")
-    scheduler: Scheduler = config.instantiate(Scheduler, session.state_layout.scheduler)
+    scheduler: Scheduler = config.instantiate(Scheduler, session.state_layout.scheduler(config.class_name))
     return scheduler
 
 
@@ -36,6 +37,7 @@ def make_book(session: Session, plan: Plan) -> Book:
         session8=session.session8,
         plan=plan,
         layout=session.layout,
+        looked_up_since=session.looked_up_since,
         max_parallel=session.max_parallel,
         max_submit=session.max_submit,
     )

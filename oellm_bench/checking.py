@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from oellm_bench.book import Book
 from oellm_bench.core.plan import Plan, PlannedEntry
+from oellm_bench.core.resources import Resources
 from oellm_bench.core.slurm_options import input_variable
 from oellm_bench.errors import Problem, nearest
-from oellm_bench.rendering.directives import directives_in
+from oellm_bench.rendering.directives import directives_in, resources
 from oellm_bench.schedulers.base import Partition, Scheduler, Trial
-from oellm_bench.submission import Book
 from oellm_bench.units import format_slurm_time
 
 
@@ -36,10 +37,14 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the cluster would do with a plan."""
+    """What the cluster would do with a plan. `warnings`: what looks wrong from here, and the scheduler takes."""
 
     shapes: tuple[Shape, ...]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+Components = tuple[tuple[tuple[str, str], ...], ...]
 
 
 def check_plan(
@@ -56,27 +61,35 @@ def check_plan(
     Raises SchedulerUnavailable.
     """
     partitions = {partition.name: partition for partition in scheduler.partitions()}
+    default = environment.get(input_variable("partition"), "")
+    default = default or next((p.name for p in partitions.values() if p.is_default), "")
     shapes: list[Shape] = []
     problems: dict[Problem, None] = {}
-    for options, entries in _by_options(book).items():
-        asked = dict(options)
-        chosen = asked.get("partition") or environment.get(input_variable("partition"), "")
-        chosen = chosen or next((p.name for p in partitions.values() if p.is_default), "")
+    warnings: dict[Problem, None] = {}
+    for components, entries in _by_options(book).items():
+        asked = [dict(options) for options in components]
         trial = scheduler.rehearse(book.request(book.first_attempt(entries[0], 0.0)))
-        shapes.append(Shape(entries=tuple(entries), partition=chosen, trial=trial))
-        found = list(_partition_problems(chosen, partitions, entries[0]))
-        if not trial.accepted and not found:
-            found = [Problem(what=trial.message, where=_named(entries))]
-        problems.update(dict.fromkeys(found))
+        chosen = [options.get("partition") or default for options in asked]
+        shapes.append(Shape(entries=tuple(entries), partition=" + ".join(chosen), trial=trial))
+        where = _named(entries)
+        found = [
+            problem
+            for name, options in zip(chosen, asked, strict=True)
+            for problem in _partition_problems(name, partitions, options, where)
+        ]
+        if trial.accepted:
+            warnings.update(dict.fromkeys(found))
+        else:
+            problems.update(dict.fromkeys(found or [Problem(what=trial.message, where=where)]))
     missing = (*_dataset_problems(datasets), *_image_problems(images), *_folder_problems(book.plan))
     problems.update(dict.fromkeys(missing))
-    return Report(shapes=tuple(shapes), problems=tuple(problems))
+    return Report(shapes=tuple(shapes), problems=tuple(problems), warnings=tuple(warnings))
 
 
-def _by_options(book: Book) -> dict[tuple[tuple[str, str], ...], list[PlannedEntry]]:
+def _by_options(book: Book) -> dict[Components, list[PlannedEntry]]:
     """Return the entries by what their scripts ask of sbatch."""
-    heads: dict[str, tuple[tuple[str, str], ...]] = {}
-    groups: dict[tuple[tuple[str, str], ...], list[PlannedEntry]] = {}
+    heads: dict[str, Components] = {}
+    groups: dict[Components, list[PlannedEntry]] = {}
     for entry in book.plan.entries:
         if entry.script not in heads:
             heads[entry.script] = directives_in((book.layout.root / entry.script).read_text(encoding="utf-8"))
@@ -84,21 +97,23 @@ def _by_options(book: Book) -> dict[tuple[tuple[str, str], ...], list[PlannedEnt
     return groups
 
 
-def _partition_problems(chosen: str, known: Mapping[str, Partition], entry: PlannedEntry) -> Iterator[Problem]:
-    """Yield why none of the chosen partitions can ever run an entry; a site may let such jobs wait for ever."""
+def _partition_problems(
+    chosen: str, known: Mapping[str, Partition], options: Mapping[str, str], where: str
+) -> Iterator[Problem]:
+    """Yield why none of the chosen partitions can ever run this; a site may let such jobs wait for ever."""
     names = [name for name in chosen.split(",") if name]
     for name in names if known else ():
         if name not in known:
-            fix = nearest(name, list(known))
-            yield Problem(what=f"there is no partition '{name}' here", where="slurm.sbatch.partition", fix=fix)
-    reasons = [reason for name in names if name in known and (reason := _reason_against(known[name], entry))]
+            fix = f"{nearest(name, list(known))}; set slurm.sbatch.partition"
+            yield Problem(what=f"there is no partition '{name}' here", where=where, fix=fix)
+    asked = resources(options, walltime_s=0)
+    reasons = [reason for name in names if name in known and (reason := _reason_against(known[name], asked))]
     if reasons and len(reasons) == len(names):
         fix = "ask for less, or choose another slurm.sbatch.partition"
-        yield Problem(what="; ".join(reasons), where=_named([entry]), fix=fix)
+        yield Problem(what="; ".join(reasons), where=where, fix=fix)
 
 
-def _reason_against(partition: Partition, entry: PlannedEntry) -> str:
-    asked = entry.resources
+def _reason_against(partition: Partition, asked: Resources) -> str:
     if not partition.is_up:
         return f"partition {partition.name} is not up"
     if partition.max_time_s is not None and asked.walltime_s > partition.max_time_s:

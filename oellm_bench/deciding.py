@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from oellm_bench.core.events import Decided, GivenUp
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import ErrorMode
-from oellm_bench.ordering import failed_predecessor
+from oellm_bench.ordering import failed_predecessor, was_superseded
 from oellm_bench.restart.base import Decision, Failure
 from oellm_bench.restart.settings import decide
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
@@ -53,17 +53,12 @@ def _decision(
     if attempt.mode is ErrorMode.DEPENDENCY_FAILED and planned.after:
         if failed_predecessor(planned, state) is not None:
             return Decision(restart=False, reason=attempt.reason, policy="")
-        if any(_is_undecided(state.entries.get(other)) for other in planned.after):
+        superseded = was_superseded(planned, attempt.after, state)
+        if superseded is None:
             return None
-        return Decision(restart=True, reason="what it waits for is tried again", policy="")
+        reason = "what it waits for is tried again" if superseded else attempt.reason
+        return Decision(restart=superseded, reason=reason, policy="")
     return decide(_failure(entry, attempt), settings.policies, max_restarts=settings.restart.max_restarts)
-
-
-def _is_undecided(entry: EntryState | None) -> bool:
-    """Tell whether an entry's attempt has ended, and what follows is not known yet."""
-    if entry is None or entry.over or entry.restart_due or entry.last is None:
-        return False
-    return entry.last.may_be_over or entry.last.is_over
 
 
 def _failure(entry: EntryState, attempt: AttemptState) -> Failure:

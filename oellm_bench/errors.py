@@ -19,6 +19,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+_MOST_NAMES = 20
+
 EXIT_DONE = 0
 EXIT_NOT_PASSED = 1
 EXIT_USAGE = 2
@@ -105,4 +107,6 @@ def nearest(name: str, valid: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"valid: {', '.join(sorted(valid))}" if valid else ""
+    shown = sorted(valid)[:_MOST_NAMES]
+    more = f" and {len(valid) - len(shown)} more" if len(valid) > len(shown) else ""
+    return f"valid: {', '.join(shown)}{more}" if valid else ""

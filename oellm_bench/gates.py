@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oellm_bench.conditions.base import Condition, Facts, Finding, Progress
+from oellm_bench.conditions.base import Condition, Facts, Progress
+from oellm_bench.conditions.combined import all_of, any_of
 from oellm_bench.core.events import CancelAsked, Gate, GivenUp
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
@@ -19,7 +20,6 @@ from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.filling import entry_lookup
 from oellm_bench.ordering import progress
-from oellm_bench.placeholders import expand
 from oellm_bench.shell import Completed
 from oellm_bench.state.model import CANCELS_FOR_GOOD, EntryState, SessionState
 from oellm_bench.watch import WatchSettings
@@ -31,34 +31,56 @@ MOST_AT_ONCE = 4  # commands of conditions, on the machine where the monitor run
 class _Run:
     """One command of a condition: running, or how it last ended."""
 
+    argv: tuple[str, ...]
     process: subprocess.Popen[bytes] | None
     begun_at: float
+    timeout_s: float
     done: Completed | None = None
 
 
 @dataclass
 class CommandPool:
-    """Runs commands beside the caller. What was running when its process ends is run anew by the next one."""
+    """Runs commands beside the caller. What was running when its process ends is run anew by the next one.
+
+    Between two calls of `begin` lies one look at all conditions: what nobody asked for in it is ended, so that no
+    place is taken by a command whose condition does not matter any more.
+    """
 
     _runs: dict[tuple[str, ...], _Run] = field(default_factory=dict)
+    _asked: set[tuple[str, ...]] = field(default_factory=set)
+
+    def begin(self) -> None:
+        """Begin a look: take note of what has ended, end what took too long or is not wanted any more."""
+        for key, run in list(self._runs.items()):
+            if run.process is None:
+                continue
+            code = run.process.poll()
+            if code is None and key not in self._asked:
+                _kill(run.process)
+                del self._runs[key]
+            elif code is not None or time.monotonic() - run.begun_at > run.timeout_s:
+                if code is None:
+                    _kill(run.process)
+                run.done, run.process = Completed(argv=run.argv, returncode=code, stdout="", stderr=""), None
+        self._asked.clear()
 
     def run(self, argv: Sequence[str], folder: Path, timeout_s: float, every_s: float) -> Completed | None:
         """Return how the command last ended, None before its first end; starts it where it is due."""
         key, now = (str(folder), *argv), time.monotonic()
+        self._asked.add(key)
         known = self._runs.get(key)
-        if known is not None and known.process is not None:
-            self._look(known, argv, now, timeout_s)
         running = sum(run.process is not None for run in self._runs.values())
         due = known is None or (known.process is None and now - known.begun_at >= every_s)
         if due and running < MOST_AT_ONCE:
-            self._runs[key] = self._started(argv, folder, now, known.done if known is not None else None)
+            before = known.done if known is not None else None
+            self._runs[key] = self._started(_Run(tuple(argv), None, now, timeout_s, before), folder)
         latest = self._runs.get(key)
         return latest.done if latest is not None else None
 
     @property
     def has_answered(self) -> bool:
-        """Whether every command has ended once."""
-        return all(run.done is not None for run in self._runs.values())
+        """Whether every command that was asked for in this look has ended once."""
+        return all(key in self._runs and self._runs[key].done is not None for key in self._asked)
 
     def close(self) -> None:
         """End what is running."""
@@ -66,29 +88,20 @@ class CommandPool:
             if run.process is not None:
                 _kill(run.process)
 
-    def _look(self, run: _Run, argv: Sequence[str], now: float, timeout_s: float) -> None:
-        assert run.process is not None
-        code = run.process.poll()
-        if code is None and now - run.begun_at <= timeout_s:
-            return
-        if code is None:
-            _kill(run.process)
-        run.done = Completed(argv=tuple(argv), returncode=code, stdout="", stderr="")
-        run.process = None
-
-    def _started(self, argv: Sequence[str], folder: Path, now: float, before: Completed | None) -> _Run:
+    @staticmethod
+    def _started(run: _Run, folder: Path) -> _Run:
         try:
-            process = subprocess.Popen(
-                argv,
+            run.process = subprocess.Popen(
+                run.argv,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        except OSError:
-            return _Run(None, now, Completed(argv=tuple(argv), returncode=127, stdout="", stderr=""))
-        return _Run(process, now, before)
+        except (OSError, ValueError):
+            run.done = Completed(argv=run.argv, returncode=127, stdout="", stderr="")
+        return run
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -123,6 +136,7 @@ class Gates:
         """Yield what the conditions say new."""
         if not self._ids:
             return
+        self._commands.begin()
         for entry in state.entries.values():
             planned = self._plan.by_id[entry.id]
             if entry.over or entry.cancelled:
@@ -136,16 +150,12 @@ class Gates:
     def _opened(
         self, planned: PlannedEntry, entry: EntryState, state: SessionState, now: float
     ) -> Iterator[Gate | GivenUp]:
-        facts = self._facts(planned, entry, state, now)
-        findings = _up_to_the_first_failure(self._start[planned.watch], facts)
-        closed = next((finding for finding in findings if not finding.holds), None)
-        if closed is not None and closed.never:
-            reason = f"it can never start: {closed.reason}"
+        finding = all_of(self._start[planned.watch], self._facts(planned, entry, state, now))
+        if finding.never:
+            reason = f"it can never start: {finding.reason}"
             yield GivenUp(at=now, entry=entry.id, mode=ErrorMode.DEPENDENCY_FAILED.value, reason=reason)
-        elif closed is None:
-            yield Gate(at=now, entry=entry.id, is_open=True, reason="; ".join(f.reason for f in findings))
-        elif closed.reason != entry.gate_reason:
-            yield Gate(at=now, entry=entry.id, is_open=False, reason=closed.reason)
+        elif finding.holds or finding.reason != entry.gate_reason:
+            yield Gate(at=now, entry=entry.id, is_open=finding.holds, reason=finding.reason)
 
     def _cancelled(
         self, planned: PlannedEntry, entry: EntryState, state: SessionState, now: float
@@ -153,13 +163,13 @@ class Gates:
         last = entry.last
         if last is not None and last.cancel_by in CANCELS_FOR_GOOD:
             return None
-        conditions = self._cancel[planned.watch]
-        facts = self._facts(planned, entry, state, now)
-        reason = next((f.reason for f in (c.check(facts) for c in conditions) if f.holds), None)
-        if reason is None:
+        finding = any_of(self._cancel[planned.watch], self._facts(planned, entry, state, now))
+        if not finding.holds:
             return None
         number = 0 if last is None or last.is_over else last.number
-        return CancelAsked(at=now, entry=entry.id, attempt=number, by="condition", reason=f"cancel condition: {reason}")
+        return CancelAsked(
+            at=now, entry=entry.id, attempt=number, by="condition", reason=f"cancel condition: {finding.reason}"
+        )
 
     def _facts(self, planned: PlannedEntry, entry: EntryState, state: SessionState, now: float) -> Facts:
         lookup = entry_lookup(planned, self._plan.project, self._layout)
@@ -169,7 +179,7 @@ class Gates:
             return progress(state.entries.get(self._ids.get(name, "")))
 
         return Facts(
-            fill=lambda text: expand(text, lookup),
+            lookup=lookup,
             folder=Path(planned.cwd),
             progress=other,
             run=self._commands.run,
@@ -180,13 +190,3 @@ class Gates:
 
 def _conditions(configs: Sequence[PluginConfig]) -> list[Condition]:
     return [config.instantiate(Condition) for config in configs]
-
-
-def _up_to_the_first_failure(conditions: Sequence[Condition], facts: Facts) -> list[Finding]:
-    """Ask one condition after the other, and no further than needed: a later one may be a costly command."""
-    findings = []
-    for condition in conditions:
-        findings.append(condition.check(facts))
-        if not findings[-1].holds:
-            break
-    return findings

@@ -16,7 +16,7 @@ from oellm_bench.view import read_result
 # How long an ended job's own record may take to show up on a shared file system before the scheduler's word
 # has to do. Seconds.
 _SETTLE_S = 15.0
-# How long an array task that had not started may be in no answer: the controller lists what waits at once, and
+# How long a job that had not started may be in no answer: the controller lists what waits at once, and
 # accounting is 5 s behind at the most (measured on 22.05). Seconds.
 _UNSTARTED_S = 60.0
 
@@ -43,14 +43,17 @@ def _gone_since(attempt: AttemptState) -> float:
 def _patience(attempt: AttemptState, missing_grace_s: float) -> float:
     """Return how long to wait for the job's own record."""
     if attempt.terminal_since is None:
-        return min(missing_grace_s, _UNSTARTED_S) if _is_unstarted_task(attempt) else missing_grace_s
+        return min(missing_grace_s, _UNSTARTED_S) if _leaves_no_trace(attempt) else missing_grace_s
     could_write = attempt.started_at is not None and attempt.state in (JobState.COMPLETED, JobState.FAILED)
     return _SETTLE_S if could_write else 0.0
 
 
-def _is_unstarted_task(attempt: AttemptState) -> bool:
-    """Tell whether this is an array task that was never seen to start: cancelled, it leaves no trace anywhere."""
-    return attempt.task is not None and attempt.started_at is None and attempt.state is JobState.PENDING
+def _leaves_no_trace(attempt: AttemptState) -> bool:
+    """Tell whether this never started, and would leave no trace anywhere: a cancelled array task, or a job that
+    SLURM itself took away because what it waited for has failed.
+    """
+    waited = attempt.started_at is None and attempt.state is JobState.PENDING
+    return waited and (attempt.task is not None or bool(attempt.after))
 
 
 def exit_record(attempt: AttemptState, layout: EntryLayout) -> ExitRecord | None:
@@ -69,7 +72,8 @@ def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | N
         state=attempt.state if attempt.terminal_since is not None else JobState.UNKNOWN,
         record=record,
         result=read_result(layout.attempt(attempt.number).results, attempt.number),
-        vanished_unstarted=attempt.terminal_since is None and _is_unstarted_task(attempt),
+        vanished_unstarted=attempt.terminal_since is None and _leaves_no_trace(attempt),
+        waited_for_others=bool(attempt.after),
         cancel_by=attempt.cancel_by,
         cancel_reason=attempt.cancel_reason,
         exit_code=attempt.exit_code,

@@ -76,7 +76,7 @@ class Monitor:
         self.submitter.adopt(snapshot)
         self.submitter.resend_lost(snapshot)
         matched = match(snapshot, self.store.state)
-        self._commit(lambda: observations(self.store.state, matched, snapshot))
+        self.submitter.take_in(snapshot)
         self._commit(lambda: self._log_events(snapshot))
         self._commit(lambda: self._hopeless(snapshot.taken_at))
         self._cancel(matched)
@@ -89,6 +89,11 @@ class Monitor:
         delivered = list(self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()))
         self._commit(lambda: delivered)
         return self._close(snapshot)
+
+    def look_at_gates(self) -> None:
+        """Look at the conditions only, and submit what they let go: no call of the scheduler's queries."""
+        self._commit(lambda: self.gates.step(self.store.state, self.clock.now()))
+        self.submitter.submit_due()
 
     def close(self) -> None:
         """End what was begun only for this monitor."""

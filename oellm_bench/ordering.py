@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import graphlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from oellm_bench.conditions.base import Condition, Progress
@@ -20,6 +21,7 @@ from oellm_bench.state.model import EntryState, SessionState
 Pair = tuple[PlannedEntry, ConfiguredPoint]
 # An exit code of 0, which is what SLURM's afterok asks for.
 _WELL = (ErrorMode.SUCCESS, ErrorMode.REQUIREMENTS_NOT_MET)
+_MOST_HINTS = 20
 
 
 def with_predecessors(pairs: Sequence[Pair], layout: SessionLayout) -> list[Pair]:
@@ -28,20 +30,24 @@ def with_predecessors(pairs: Sequence[Pair], layout: SessionLayout) -> list[Pair
     Raises ConfigError for a name that fits no entry, for circles, and for conditions that cannot be asked.
     """
     ids = {entry.name: entry.id for entry, _ in pairs}
+    names_of = _Names([*ids])
     problems: dict[Problem, None] = {}
     found: list[Pair] = []
+    edges: dict[str, set[str]] = {}
     for entry, point in pairs:
-        names, wrong = _predecessors(entry, point, ids, layout)
-        problems.update(dict.fromkeys([*wrong, *_condition_problems(entry, point, ids, layout)]))
+        names, wrong = _predecessors(entry, point, names_of, layout)
+        required, unaskable = _conditions(entry, point, names_of, layout)
+        problems.update(dict.fromkeys([*wrong, *unaskable]))
         found.append((replace(entry, after=tuple(ids[name] for name in names)), point))
-    problems.update(dict.fromkeys(_circles(found)))
+        edges[entry.name] = {*names, *required}
+    problems.update(dict.fromkeys(_circles(edges, pairs)))
     if problems:
         raise ConfigError(problems)
     return found
 
 
 def _predecessors(
-    entry: PlannedEntry, point: ConfiguredPoint, ids: Mapping[str, str], layout: SessionLayout
+    entry: PlannedEntry, point: ConfiguredPoint, known: _Names, layout: SessionLayout
 ) -> tuple[list[str], list[Problem]]:
     names: dict[str, None] = {}
     problems = []
@@ -53,10 +59,10 @@ def _predecessors(
         except ValueError as err:
             problems.append(_unfilled(err, where))
             continue
-        fitting = _fitting(pattern, entry.name, ids)
+        fitting = [name for name in known.fitting(pattern) if name != entry.name]
         if not fitting:
-            fix = nearest(pattern, [name for name in ids if name != entry.name])
-            problems.append(Problem(what=f"no other entry is called '{pattern}'", where=where, fix=fix))
+            what = f"no other entry is called '{pattern}'"
+            problems.append(Problem(what=what, where=where, fix=known.nearest(pattern)))
         names.update(dict.fromkeys(fitting))
     if names and "?" in entry.dependency:
         what = "a dependency with '?' (any of them) cannot stand beside slurm.after (all of them)"
@@ -64,32 +70,61 @@ def _predecessors(
     return list(names), problems
 
 
-def _fitting(pattern: str, own: str, ids: Mapping[str, str]) -> list[str]:
-    if pattern in ids and pattern != own:
-        return [pattern]
-    return [name for name in fnmatch.filter(ids, pattern) if name != own]
+class _Names:
+    """The names of all entries; each question is answered once, for thousands of entries may ask the same."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = dict.fromkeys(names)
+        self._fitting: dict[str, list[str]] = {}
+        self._nearest: dict[str, str] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def fitting(self, pattern: str) -> list[str]:
+        """Return the name itself where there is one, else those that fit the pattern."""
+        if pattern in self._names:
+            return [pattern]
+        if pattern not in self._fitting:
+            self._fitting[pattern] = fnmatch.filter(self._names, pattern)
+        return self._fitting[pattern]
+
+    def nearest(self, name: str) -> str:
+        """Return what may have been meant; looked for no more than a few times, since that is slow."""
+        if name not in self._nearest and len(self._nearest) < _MOST_HINTS:
+            self._nearest[name] = nearest(name, [*self._names])
+        return self._nearest.get(name, "")
 
 
-def _condition_problems(
-    entry: PlannedEntry, point: ConfiguredPoint, ids: Mapping[str, str], layout: SessionLayout
-) -> Iterator[Problem]:
-    """Yield the placeholders of the entry's conditions that have no value, and the entries that do not exist."""
-    lookup = entry_lookup(entry, point.project.project.name, layout)
+def _conditions(
+    entry: PlannedEntry, point: ConfiguredPoint, known: _Names, layout: SessionLayout
+) -> tuple[list[str], list[Problem]]:
+    """Return the entries without which this one can never start, and what is wrong with its conditions:
+    placeholders that have no value, entries that do not exist.
+    """
+    required: list[str] = []
+    problems: list[Problem] = []
     monitoring = point.project.monitoring
     for kind in ("start_conditions", "cancel_conditions"):
         for number, config in enumerate(getattr(monitoring, kind)):
             condition: Condition = config.instantiate(Condition)
             where = point.variant.provenance.where(f"monitoring.{kind}.{number}")
+            lookup = entry_lookup(entry, point.project.project.name, layout)
             try:
                 for text in condition.templates():
                     expand(text, lookup)
                 names = [expand(text, lookup) for text in condition.entries()]
             except ValueError as err:
-                yield _unfilled(err, where)
+                problems.append(_unfilled(err, where))
                 continue
-            for name in names:
-                if name not in ids:
-                    yield Problem(what=f"no entry is called '{name}'", where=where, fix=nearest(name, [*ids]))
+            problems += [
+                Problem(what=f"no entry is called '{name}'", where=where, fix=known.nearest(name))
+                for name in names
+                if name not in known
+            ]
+            if kind == "start_conditions":
+                required += [expand(text, lookup) for text in condition.requires()]
+    return required, problems
 
 
 def _unfilled(err: ValueError, where: str) -> Problem:
@@ -99,14 +134,14 @@ def _unfilled(err: ValueError, where: str) -> Problem:
     return Problem(what=str(err), where=where)
 
 
-def _circles(pairs: Sequence[Pair]) -> Iterator[Problem]:
-    names = {entry.id: entry.name for entry, _ in pairs}
+def _circles(edges: Mapping[str, set[str]], pairs: Sequence[Pair]) -> Iterator[Problem]:
     try:
-        graphlib.TopologicalSorter({entry.id: entry.after for entry, _ in pairs}).prepare()
+        graphlib.TopologicalSorter(edges).prepare()
     except graphlib.CycleError as err:
-        circle = " -> ".join(names[entry] for entry in reversed(err.args[1]))
-        where = pairs[0][1].variant.provenance.where("slurm.after")
-        yield Problem(what=f"entries wait for each other in a circle: {circle}", where=where, fix="break it")
+        names = list(reversed(err.args[1]))
+        point = next(point for entry, point in pairs if entry.name == names[0])
+        what = f"entries wait for each other in a circle: {' -> '.join(names)}"
+        yield Problem(what=what, where=point.variant.provenance.where("slurm.after"), fix="break it")
 
 
 def progress(entry: EntryState | None) -> Progress | None:
@@ -127,10 +162,10 @@ def failed_predecessor(entry: PlannedEntry, state: SessionState) -> str | None:
 def jobs_to_wait_for(entry: PlannedEntry, state: SessionState) -> tuple[str, ...] | None:
     """Return the unfinished jobs that SLURM has to wait for, None while the entry cannot be submitted yet.
 
-    A job that has ended is none of them: SLURM forgets it in minutes, and takes a forgotten job for a good one
-    (measured on 22.05). What it ended as is judged first. Entries that were not selected are not waited for.
+    A job that has ended is none of them: what it ended as is judged first. Entries that were not selected are not
+    waited for.
     """
-    jobs = []
+    jobs: list[str] = []
     for other in map(state.entries.get, entry.after):
         if other is None or (other.over and not _stands_in_the_way(entry, other)):
             continue
@@ -139,6 +174,34 @@ def jobs_to_wait_for(entry: PlannedEntry, state: SessionState) -> tuple[str, ...
             return None
         jobs.append(last.job_id)
     return tuple(jobs)
+
+
+def alive_until(entry: PlannedEntry, state: SessionState, answered_at: float) -> float:
+    """Return since when nothing is known of the jobs an entry waits for (epoch seconds), infinity without any.
+
+    They lived when they were submitted, and when the queue answered at `answered_at`. That must not be long ago:
+    SLURM forgets a job minutes after its end, and takes a forgotten job for a good one (measured on 22.05).
+    """
+    waited_for = (other for other in map(state.entries.get, entry.after) if other is not None and not other.over)
+    lasts = [other.last for other in waited_for if other.last is not None]
+    return min((max(last.submitted_at, answered_at) for last in lasts), default=math.inf)
+
+
+def was_superseded(entry: PlannedEntry, waited_for: Collection[str], state: SessionState) -> bool | None:
+    """Tell whether one of the jobs that an attempt waited for ended badly and was followed by another attempt.
+
+    None while that is not decided.
+    """
+    for other in map(state.entries.get, entry.after):
+        for attempt in other.attempts if other is not None else ():
+            if attempt.job_id not in waited_for:
+                continue
+            assert other is not None
+            if attempt is not other.last or other.restart_due:
+                return True
+            if not other.over and (attempt.may_be_over or attempt.is_over):
+                return None
+    return False
 
 
 def _stands_in_the_way(entry: PlannedEntry, other: EntryState) -> bool:

@@ -290,6 +290,10 @@ def _script_inputs(
     return slurm, (first, *further), context
 
 
+def _order(entry: PlannedEntry) -> tuple[str, ...]:
+    return (entry.after_type, *entry.after) if entry.after else ()
+
+
 def _fingerprint(project: str, entries: Sequence[PlannedEntry]) -> str:
-    rows = sorted((entry.id, entry.name, entry.timeout_s, repr(entry.resources), *entry.after) for entry in entries)
+    rows = sorted((entry.id, entry.name, entry.timeout_s, repr(entry.resources), *_order(entry)) for entry in entries)
     return identity({"project": project, "entries": rows}) + identity({"entries": rows})

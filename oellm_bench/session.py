@@ -148,6 +148,13 @@ def find_open(base_output_dir: Path, project: str, fingerprint: str, scheduler: 
     return None
 
 
+def find_finished(base_output_dir: Path, project: str, fingerprint: str, scheduler: str) -> Session | None:
+    """Return the newest finished session that ran just this plan on that scheduler."""
+    same = (s for s in _candidates(base_output_dir, project) if s.fingerprint == fingerprint)
+    here = (session for session in same if session.scheduler["class_name"] == scheduler)
+    return next((session for session in here if session.layout.journal.exists()), None)
+
+
 def find_overlapping(
     base_output_dir: Path, project: str, scheduler: str, entries: Collection[str]
 ) -> tuple[Session, int] | None:

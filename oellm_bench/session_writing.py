@@ -27,7 +27,7 @@ from oellm_bench.rendering.directives import long_name, value_of
 from oellm_bench.session import SCHEMA_VERSION, Session, read_session, remember, state_folder
 from oellm_bench.shell import run
 
-_SMALL_JOB = {"time": "08:00:00", "mem": "2G", "ntasks": 1, "cpus-per-task": 1}
+SMALL_JOB = {"time": "08:00:00", "mem": "2G", "ntasks": 1, "cpus-per-task": 1}
 
 
 def new_session_dir(base_output_dir: Path, project: str, clock: Clock) -> tuple[Path, str]:
@@ -59,7 +59,7 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
         sinks={name: asdict(sink) for name, sink in campaign.project.sinks.items()},
         max_parallel=campaign.project.slurm.max_parallel,
         max_submit=campaign.project.slurm.max_submit,
-        monitor_job=_monitor_job(campaign.project.slurm),
+        monitor_job=monitor_job(campaign.project.slurm),
         versions={"oellm_bench": oellm_bench.__version__, "python": platform.python_version()},
         git=_git(Path.cwd()),
         command_line=tuple(sys.argv),
@@ -76,11 +76,11 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
     return session
 
 
-def _monitor_job(slurm: SlurmConfig) -> dict[str, Any]:
+def monitor_job(slurm: SlurmConfig) -> dict[str, Any]:
     """Return the options of the monitor's own job: what is given for it, else who pays and where, else small."""
     inherited = {name: value_of(slurm.sbatch, name) for name in ("account", "partition", "qos", "reservation")}
-    given = {long_name(name): value for name, value in slurm.monitor_job.items() if value not in (None, False)}
-    return {**_SMALL_JOB, **{name: value for name, value in inherited.items() if value}, **given}
+    given = {long_name(name): value for name, value in slurm.monitor_job.items() if value not in (None, False, "")}
+    return {**SMALL_JOB, **{name: value for name, value in inherited.items() if value}, **given}
 
 
 def make_output_folder(folder: Path) -> None:

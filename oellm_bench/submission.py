@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from oellm_bench.book import Book
 from oellm_bench.clock import Clock
 from oellm_bench.core.events import Ended, Event, Intended, SubmissionFailed, Submitted
 from oellm_bench.core.job import Snapshot
-from oellm_bench.core.layout import SessionLayout
-from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import ErrorMode
-from oellm_bench.core.token import array_token, attempt_token, session_prefix
+from oellm_bench.core.token import session_prefix
 from oellm_bench.errors import QueueFull, SchedulerError, SchedulerUnavailable, SubmissionRejected
 from oellm_bench.judging import exit_record
 from oellm_bench.monitoring.reconcile import adoptions, match, observations
-from oellm_bench.ordering import jobs_to_wait_for
-from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest
+from oellm_bench.ordering import alive_until
+from oellm_bench.schedulers.base import Limits, Scheduler
 from oellm_bench.state.model import EntryState, SessionState
 from oellm_bench.state.store import SessionStore
-from oellm_bench.units import format_slurm_time
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 25  # submissions made under one lock
+# How long after it was seen alive a job may be waited for: far below the time after which SLURM forgets ended jobs
+# (MinJobAge, 300 s unless a site says otherwise). Seconds.
+_KNOWN_S = 20.0
+_BAD_DEPENDENCY = "Job dependency problem"
 _CONSEQUENCES = {
     "unclear": "it is looked up before it is sent again",
     "refused": "it is not sent again",
@@ -32,112 +35,7 @@ _CONSEQUENCES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Book:
-    """What is needed to know which submissions are due, and what each of them is."""
-
-    session8: str
-    plan: Plan
-    layout: SessionLayout
-    max_parallel: int | None = None
-    max_submit: int | None = None
-
-    def due(self, state: SessionState, now: float, limits: Limits) -> list[Intended]:
-        """Return the submissions that can be made now: first attempts, then decided restarts.
-
-        Array tasks of one script that have not run yet go out together, in chunks that the cluster takes; a
-        restarted task goes alone. No more than `max_submit` jobs and tasks are unfinished at once.
-        """
-        entries = self.plan.by_id
-        places = self._places(state, limits)
-        fresh = [entries[e.id] for e in state.entries.values() if e.is_fresh and self._may_start(e, state)][:places]
-        in_arrays = [entry for entry in fresh if entry.task is not None and not entry.after]
-        found = [self._single(entry, 1, 0.0, now, state) for entry in fresh if entry.task is None or entry.after]
-        found += self._arrays(in_arrays, state, now, limits)
-        again = [entry for entry in state.entries.values() if entry.restart_due and self._may_start(entry, state)]
-        for entry in again[: None if places is None else max(places - len(fresh), 0)]:
-            last = entry.attempts[-1]
-            extra_time_s = last.extra_time_s + entry.next_extra_time_s
-            found.append(self._single(entries[entry.id], last.number + 1, extra_time_s, now, state))
-        return found
-
-    def _may_start(self, entry: EntryState, state: SessionState) -> bool:
-        """Tell whether an entry's start conditions hold, and all that it waits for has a job or has ended well."""
-        planned = self.plan.by_id[entry.id]
-        gated = bool(self.plan.watch) and bool(self.plan.watch[planned.watch]["monitoring"].get("start_conditions"))
-        return (entry.gate_open or not gated) and jobs_to_wait_for(planned, state) is not None
-
-    def _places(self, state: SessionState, limits: Limits) -> int | None:
-        """Return how many more jobs and tasks may be unfinished, None for any number."""
-        allowed = min((n for n in (self.max_submit, limits.max_submit) if n is not None), default=None)
-        if allowed is None:
-            return None
-        unfinished = sum(bool(e.attempts) and not e.attempts[-1].is_over for e in state.entries.values())
-        return max(allowed - unfinished, 0)
-
-    def request(self, intended: Intended) -> SubmitRequest:
-        """Return the exact call that a submission makes."""
-        entry = self.plan.by_id[intended.entries[0]]
-        output = self.layout.entry(entry.name).attempt(intended.attempt).slurm_output
-        options = {"output": self.layout.array_output if intended.tasks else output}
-        if intended.after:
-            after = f"{entry.after_type}:{':'.join(intended.after)}"
-            options["dependency"] = f"{entry.dependency},{after}" if entry.dependency else after
-        if intended.extra_time_s:
-            options["time"] = format_slurm_time(entry.resources.walltime_s + intended.extra_time_s)
-        return SubmitRequest(
-            name=intended.token,
-            script=self.layout.root / entry.script,
-            arguments=(str(intended.attempt), intended.token, f"{intended.timeout_s:g}", str(intended.offset)),
-            tasks=intended.tasks,
-            max_parallel=self.max_parallel if len(intended.tasks) > 1 else None,
-            options=options,
-        )
-
-    def first_attempt(self, entry: PlannedEntry, now: float) -> Intended:
-        """Return an entry's first submission, alone."""
-        return self._single(entry, 1, 0.0, now, SessionState())
-
-    def _single(
-        self, entry: PlannedEntry, attempt: int, extra_time_s: float, now: float, state: SessionState
-    ) -> Intended:
-        return Intended(
-            at=now,
-            token=attempt_token(self.session8, entry.id, attempt),
-            entries=(entry.id,),
-            attempt=attempt,
-            tasks=() if entry.task is None else (0,),
-            offset=entry.task or 0,
-            after=jobs_to_wait_for(entry, state) or (),
-            timeout_s=entry.timeout_s + extra_time_s,
-            extra_time_s=extra_time_s,
-        )
-
-    def _arrays(
-        self, entries: Sequence[PlannedEntry], state: SessionState, now: float, limits: Limits
-    ) -> list[Intended]:
-        chunks: dict[tuple[str, float, int], list[tuple[PlannedEntry, int]]] = {}
-        size = limits.max_array_size
-        for entry in entries:
-            if entry.task is not None:
-                chunk = entry.task // size
-                chunks.setdefault((entry.script, entry.timeout_s, chunk), []).append((entry, entry.task % size))
-        taken = sum("-array" in token for token in state.tokens)
-        return [
-            Intended(
-                at=now,
-                token=array_token(self.session8, taken + number),
-                entries=tuple(entry.id for entry, _ in members),
-                attempt=1,
-                tasks=tuple(task for _, task in members),
-                offset=chunk * size,
-                timeout_s=timeout_s,
-            )
-            for number, ((_, timeout_s, chunk), members) in enumerate(chunks.items())
-        ]
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Submitter:
     """Makes the submissions of one session."""
 
@@ -145,6 +43,7 @@ class Submitter:
     store: SessionStore
     scheduler: Scheduler
     clock: Clock
+    _answered_at: float = 0.0  # when the queue was last asked and answered, its answer taken into the state
 
     def submit_due(self) -> list[Submitted]:
         """Submit everything that is due and return what got an id.
@@ -159,13 +58,40 @@ class Submitter:
             with self.store.locked():
                 # What has been submitted may make others due that wait for it.
                 due = self._due()
-                going_on = bool(due) and self._submit(due[:_AT_ONCE], submitted)
+                stale = bool(due) and self._knows_until(due[0]) < self.clock.now()
+                if not stale:
+                    going_on = bool(due) and self._submit(due[:_AT_ONCE], submitted)
+            if stale:
+                self._look()
+                going_on = self._knows_until(due[0]) >= self.clock.now()
         return submitted
+
+    def _knows_until(self, intended: Intended) -> float:
+        """Return until when it is known that the jobs a submission waits for are alive (epoch seconds)."""
+        if not intended.after:
+            return math.inf
+        entry = self.book.plan.by_id[intended.entries[0]]
+        return alive_until(entry, self.store.state, self._answered_at) + _KNOWN_S
+
+    def _look(self) -> None:
+        """Ask the scheduler again in the middle of a long round."""
+        session = session_prefix(self.book.session8)
+        snapshot = self.scheduler.snapshot(session, self.book.looked_up_since)
+        self.take_in(snapshot)
+
+    def take_in(self, snapshot: Snapshot) -> None:
+        """Journal what a snapshot says new."""
+        with self.store.locked():
+            self.store.append(*observations(self.store.state, match(snapshot, self.store.state), snapshot))
+        if snapshot.queue_answered:
+            self._answered_at = max(self._answered_at, snapshot.taken_at)
 
     def _submit(self, batch: Sequence[Intended], submitted: list[Submitted]) -> bool:
         """Make submissions, add those with an id to `submitted`, and tell whether more would have a chance."""
         pending: list[Event] = []
         for intended in batch:
+            if self._knows_until(intended) < self.clock.now():
+                break  # the next round looks first
             self.store.append(*pending, intended)
             answer = self._send(intended)
             pending = [answer]
@@ -188,7 +114,7 @@ class Submitter:
             return []
         return self.book.due(state, self.clock.now(), limits)
 
-    def recover(self, since: float) -> None:
+    def recover(self) -> None:
         """Bring the state up to date where what is to be submitted hangs on what an earlier process has left.
 
         That is so for submissions without an answer, and for jobs that further entries wait for.
@@ -198,10 +124,10 @@ class Submitter:
         alive = any(i in waited_for and e.last and not e.last.is_over for i, e in state.entries.items())
         if not alive and not list(_unanswered(state)):
             return
-        snapshot = self.scheduler.snapshot(session_prefix(self.book.session8), since)
+        prefix, since = session_prefix(self.book.session8), self.book.looked_up_since
+        snapshot = self.scheduler.snapshot(prefix, since, insist=True)
         self.adopt(snapshot)
-        with self.store.locked():
-            self.store.append(*observations(self.store.state, match(snapshot, self.store.state), snapshot))
+        self.take_in(snapshot)
         self.resend_lost(snapshot)
 
     def adopt(self, snapshot: Snapshot) -> None:
@@ -261,7 +187,7 @@ class Submitter:
                     break
 
     def _send(self, intended: Intended) -> Submitted | SubmissionFailed:
-        request = self.book.request(intended)
+        request = replace(self.book.request(intended), not_after=self._knows_until(intended))
         if not intended.tasks:
             # A job whose output folder is missing fails before its first line, without a log.
             Path(request.options["output"].replace("%%", "%")).parent.mkdir(parents=True, exist_ok=True)
@@ -269,9 +195,10 @@ class Submitter:
             job_id = self.scheduler.submit(request)
         except SchedulerError as err:
             outcome = _outcome(err)
-            if outcome == "refused" and intended.after and "dependency" in str(err).lower():
+            if outcome == "refused" and intended.after and _BAD_DEPENDENCY in str(err):
                 outcome = "unsent"  # a job it was to wait for has ended meanwhile: its end is judged first
-            _log.warning("%s: %s (%s)", intended.token, err, _CONSEQUENCES[outcome])
+            told = logging.INFO if outcome == "refused" else logging.WARNING  # refusals are told at the end, once each
+            _log.log(told, "%s: %s (%s)", intended.token, err, _CONSEQUENCES[outcome])
             return self._failed(intended, outcome, str(err))
         return Submitted(at=self.clock.now(), token=intended.token, job_id=str(job_id))
 

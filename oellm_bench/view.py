@@ -28,6 +28,8 @@ def entry_state(entry: EntryState | None) -> str:
         return "PASSED" if attempt.mode is ErrorMode.SUCCESS else "FAILED"
     if entry.restart_due:
         return "RESTARTING"
+    if attempt is not None and attempt.refused:
+        return "REFUSED"
     if attempt is None:
         return "WAITING"
     if attempt.unclear_since is not None:
@@ -126,6 +128,8 @@ def _reason(entry: EntryState | None, attempt: AttemptState | None) -> str:
         return ""
     if attempt.unclear_since is not None:
         return "sbatch gave no clear answer; the job is being looked up"
+    if attempt.refused:
+        return attempt.refused
     if attempt.mode is None:
         return attempt.scheduler_reason if attempt.scheduler_reason != "None" else ""
     decision = entry.decision if entry is not None else ""

@@ -37,7 +37,7 @@ FLOORS = (
     *(
         (f"oellm_bench.{name}", 5)
         for name in (
-            "assemble checking delivery filling job judging monitor ordering planning run_entry session "
+            "assemble book checking delivery filling job judging monitor ordering planning run_entry session "
             "session_writing submission deciding gates view triggers watch".split()
         )
     ),

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     with store.locked():
         for entry_id in wanted:
             entry = store.state.entries.get(entry_id)
-            if entry is None or entry.over:
+            if entry is None or entry.over or entry.cancelled:
                 continue
             last = entry.last
             events.append(
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 def _cancel_jobs(session: Session, state: SessionState, attempts: Sequence[AttemptState]) -> None:
     """Cancel the attempts' jobs as the scheduler lists them now. Raises SchedulerUnavailable."""
     scheduler = open_scheduler(session)
-    snapshot = scheduler.snapshot(session_prefix(session.session8), session.looked_up_since)
+    snapshot = scheduler.snapshot(session_prefix(session.session8), session.looked_up_since, insist=True)
     if not snapshot.queue_answered:
         raise SchedulerUnavailable(
             "the scheduler does not answer; the cancel is noted, and the monitor carries it out as soon as it does"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from oellm_bench.core.layout import StateLayout
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import UsageError
 from oellm_bench.planning import Campaign, plan_campaign
-from oellm_bench.session import Session, find_open, find_overlapping, read_session, state_folder
+from oellm_bench.session import Session, find_finished, find_open, find_overlapping, read_session, state_folder
 from oellm_bench.session_writing import new_session_dir, write_session
 
 # What is meant for a cluster is tried out here: it may ask for more than this machine has.
@@ -58,9 +59,20 @@ class Prepared:
                 f"it, cancel it (`oellm-bench cancel {session.id}`), or give this campaign another project.name"
             )
 
+    def finished_before(self) -> Session | None:
+        """Return a finished session of just this plan, where a new one is about to begin."""
+        project, client = self.campaign.project.project, self.campaign.project.slurm.client
+        base = Path(project.base_output_dir).absolute()
+        if self.session is not None:
+            return None
+        return find_finished(base, project.name, self.campaign.plan.fingerprint, client.class_name)
+
     def changed_settings(self) -> bool:
         """Tell whether a submitted session was planned with other monitoring or restart settings than these."""
-        return self.session is not None and read_plan(self.session.layout.sweep).watch != self.campaign.plan.watch
+        if self.session is None:
+            return False
+        planned = json.loads(json.dumps(self.campaign.plan.watch))  # as it would be read back
+        return bool(json.loads(json.dumps(read_plan(self.session.layout.sweep).watch)) != planned)
 
 
 def compose(args: argparse.Namespace) -> Composition:

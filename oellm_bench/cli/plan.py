@@ -38,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
         _print_report(report)
     for problem in report.problems if report is not None else ():
         sys.stderr.write(f"oellm-bench: {problem}\n")
-    if not args.json:
+    for warning in report.warnings if report is not None else ():
+        sys.stderr.write(f"oellm-bench: the scheduler takes it all the same: {warning}\n")
+    if not args.json and not (report is not None and report.problems):
         sys.stderr.write(
             "nothing was submitted; `oellm-bench submit` with the same arguments does (--fake: on this machine)\n"
         )
@@ -84,7 +86,7 @@ def _print_report(report: Report) -> None:
             format_slurm_time(shape.entries[0].resources.walltime_s),
             f"{shape.node_hours:.4g}",
             f"{shape.gpu_hours:.4g}",
-            shape.trial.message if shape.trial.accepted else f"refused: {shape.trial.message}",
+            shape.trial.message if shape.trial.accepted else "refused, see below",
         )
         for shape in report.shapes
     ]
@@ -140,6 +142,7 @@ def report_document(report: Report) -> dict[str, Any]:
             for shape in report.shapes
         ],
         "problems": [asdict(problem) for problem in report.problems],
+        "warnings": [asdict(warning) for warning in report.warnings],
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from oellm_bench.assemble import make_book, make_gates, make_submitter
+from oellm_bench.book import Book
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
 from oellm_bench.cli.table import console, print_json, table
@@ -27,7 +28,7 @@ from oellm_bench.shell import command_line
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.state.store import SessionStore
-from oellm_bench.submission import Book
+from oellm_bench.view import entry_state
 from oellm_bench.watch import watch_settings
 
 SCHEMA_VERSION = 1
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     set_up(verbose=args.verbose)
     prepared = prepare(args)
     if args.dry_run:
-        return _dry_run(prepared, args.subset)
+        return _dry_run(prepared, args.subset, as_json=args.json)
     session, code = submit(args, prepared)
     if args.json:
         print_json(submit_document(session))
@@ -62,12 +63,22 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     make_output_folder(prepared.state_layout.root)
     if prepared.changed_settings():
         _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
+    finished = prepared.finished_before()
+    if finished is not None:
+        _log.warning("session %s of just this plan is finished; this one begins anew", finished.id)
     session, store = _settled(args, prepared, clock)
     plan = read_plan(session.layout.sweep)
     submitter = make_submitter(session, plan, store, clock)
-    submitter.recover(session.looked_up_since)
+    submitter.recover()
     _open_gates(session, plan, store, clock)
     submitter.submit_due()
+    if all(entry.over or entry.cancelled for entry in store.state.entries.values()):
+        _log.warning(
+            "every entry of session %s is over or cancelled, nothing is submitted; `oellm-bench monitor --session %s` "
+            "closes it, and the next submit begins a new one",
+            session.id,
+            session.id,
+        )
     return session, _exit_code(store.state)
 
 
@@ -117,25 +128,36 @@ def submit_document(session: Session) -> dict[str, Any]:
         "session": session.id,
         "session_dir": session.session_dir,
         "jobs": [
-            {"entry": name, "attempt": attempt.number, "job_id": attempt.job_id, "token": attempt.token}
-            for name, attempt in _jobs(session)
+            {
+                "entry": name,
+                "attempt": attempt.number,
+                "job_id": attempt.job_id,
+                "token": attempt.token,
+                "state": state,
+                "reason": attempt.refused,
+            }
+            for name, attempt, state in _jobs(session)
         ],
     }
 
 
 def _print_jobs(session: Session) -> None:
     sys.stdout.write(f"{session.id}\n")
-    rows = [(name, attempt.number, attempt.job_id, attempt.token) for name, attempt in _jobs(session)]
-    console().print(table(("entry", "attempt", "job", "token"), rows))
+    rows = [
+        (name, attempt.number, attempt.job_id, attempt.token, "" if attempt.job_id else state)
+        for name, attempt, state in _jobs(session)
+    ]
+    if rows:
+        console().print(table(("entry", "attempt", "job", "token", "note"), rows))
     sys.stderr.write(
         f"`oellm-bench monitor --session {session.id}` watches them, restarts by policy, collects results\n"
     )
 
 
-def _jobs(session: Session) -> list[tuple[str, AttemptState]]:
+def _jobs(session: Session) -> list[tuple[str, AttemptState, str]]:
     plan, store = read_plan(session.layout.sweep), SessionStore(session.id, session.layout, session.state_layout)
     return [
-        (entry.name, state.attempts[-1])
+        (entry.name, state.attempts[-1], entry_state(state))
         for entry in plan.entries
         if (state := store.state.entries.get(entry.id)) is not None and state.attempts
     ]
@@ -184,7 +206,7 @@ def _confirm(prepared: Prepared, *, yes: bool) -> None:
         raise UsageError("nothing was submitted")
 
 
-def _dry_run(prepared: Prepared, subset: Collection[int] | None) -> int:
+def _dry_run(prepared: Prepared, subset: Collection[int] | None, *, as_json: bool) -> int:
     """Print each call and each script as they would be sent; write nothing."""
     plan, state = prepared.campaign.plan, SessionState()
     if prepared.session is not None:
@@ -199,15 +221,27 @@ def _dry_run(prepared: Prepared, subset: Collection[int] | None) -> int:
         )
     now = SystemClock().now()
     apply(Selected(at=now, entries=tuple(_selected(plan, subset))), state)
+    calls: list[tuple[str, ...]] = []
     while due := book.due(state, now, Limits()):
         for intended in due:
-            sys.stdout.write(f"$ {command_line(book.request(intended).sbatch_argv())}\n")
+            calls.append(book.request(intended).sbatch_argv())
             apply(intended, state)
             job = f"<job of {plan.by_id[intended.entries[0]].name}>"
             apply(Submitted(at=now, token=intended.token, job_id=job), state)
-    for entry in state.entries.values():
-        if entry.is_fresh:
-            sys.stdout.write(f"# {plan.by_id[entry.id].name}: once its start conditions hold\n")
+    waiting = [plan.by_id[entry.id].name for entry in state.entries.values() if entry.is_fresh]
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "session_dir": str(prepared.session_dir),
+                "calls": calls,
+                "waiting": waiting,
+                "scripts": dict(prepared.campaign.scripts),
+            }
+        )
+        return EXIT_DONE
+    sys.stdout.write("".join(f"$ {command_line(call)}\n" for call in calls))
+    sys.stdout.write("".join(f"# {name}: once its start conditions hold\n" for name in waiting))
     for name, text in prepared.campaign.scripts.items():
         sys.stdout.write(f"\n--- {prepared.session_dir / name}\n{text}")
     return EXIT_DONE

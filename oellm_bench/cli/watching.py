@@ -59,10 +59,12 @@ def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bo
             lease.renew()
             cycle = monitor.step()
             live.update()
-            if cycle.finished or (once and monitor.gates.has_answered):
+            while once and not cycle.finished and not monitor.gates.has_answered:
+                monitor.clock.sleep(_LOOK_S)  # one look is one answer of each condition
+                monitor.look_at_gates()
+            if cycle.finished or once:
                 return cycle
-            # One look is one answer of each condition: what runs for it is waited for.
-            monitor.clock.sleep(min(pause, _LOOK_S) if once else pause)
+            monitor.clock.sleep(pause)
 
 
 def _renewing(lease: Lease, clock: Clock) -> Callable[[], None]:

@@ -2,82 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from compoconf import register
 
-from oellm_bench.conditions.base import Condition, Facts, Finding
+from oellm_bench.conditions.base import Condition, ConditionChoice, Facts, Finding
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
 
-if TYPE_CHECKING:
-    ConditionChoice = PluginConfig
-else:
-    ConditionChoice = Condition.cfgtype
+
+def all_of(conditions: Sequence[Condition], facts: Facts) -> Finding:
+    """Return whether all conditions hold; what stands in the way gives the reason, for good before for now.
+
+    All are asked, so that one that never can hold is found out; a costly one only while the others hold.
+    """
+    missed: list[Finding] = []
+    held: list[Finding] = []
+    for condition in sorted(conditions, key=lambda part: part.is_costly):
+        if missed and condition.is_costly:
+            break
+        finding = condition.check(facts)
+        (held if finding.holds and finding.is_known else missed).append(finding)
+    if not missed:
+        final = all(finding.is_final for finding in held)
+        return Finding(holds=True, is_final=final, reason="; ".join(finding.reason for finding in held))
+    for decisive in (lambda f: f.never, lambda f: f.is_known, lambda f: True):
+        found = next((finding for finding in missed if decisive(finding)), None)
+        if found is not None:
+            return replace(found, holds=False)
+    raise AssertionError("one of them is missed")
+
+
+def any_of(conditions: Sequence[Condition], facts: Facts) -> Finding:
+    """Return whether one of the conditions holds: the opposite of all of their opposites."""
+    missed = []
+    for condition in sorted(conditions, key=lambda part: part.is_costly):
+        finding = condition.check(facts)
+        if finding.holds and finding.is_known:
+            return finding
+        missed.append(finding)
+    return Finding(
+        holds=False,
+        is_known=all(finding.is_known for finding in missed),
+        is_final=all(finding.is_final for finding in missed),
+        reason="; ".join(finding.reason for finding in missed),
+    )
 
 
 class _Combined(Condition):
     """What stands over other conditions, and asks them."""
 
     def __init__(self, parts: Sequence[tuple[str, PluginConfig]]) -> None:
-        self._parts: list[tuple[str, Condition]] = [(key, config.instantiate(Condition)) for key, config in parts]
+        self._keys = [key for key, _ in parts]
+        self._parts: list[Condition] = [config.instantiate(Condition) for _, config in parts]
+        self.is_costly = any(part.is_costly for part in self._parts)
 
     def validate(self) -> Sequence[Problem]:
         """Return what is wrong with the parts."""
         if not self._parts:
             return [Problem(what="there are no conditions", where="conditions", fix="give at least one")]
         return [
-            replace(problem, where=f"{key}.{problem.where}") for key, part in self._parts for problem in part.validate()
+            replace(problem, where=f"{key}.{problem.where}")
+            for key, part in zip(self._keys, self._parts, strict=True)
+            for problem in part.validate()
         ]
 
     def templates(self) -> Sequence[str]:
         """Return those of the parts."""
-        return [text for _, part in self._parts for text in part.templates()]
+        return [text for part in self._parts for text in part.templates()]
 
     def entries(self) -> Sequence[str]:
         """Return those of the parts."""
-        return [name for _, part in self._parts for name in part.entries()]
-
-    def findings(self, facts: Facts) -> Iterator[Finding]:
-        """Yield the parts' answers; a part is asked only when its answer is wanted."""
-        return (part.check(facts) for _, part in self._parts)
+        return [name for part in self._parts for name in part.entries()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AndConfig(PluginConfig):
-    """All of these."""
+class ListConfig(PluginConfig):
+    """Several conditions."""
 
-    conditions: list[ConditionChoice] = option("conditions that all have to hold")
+    conditions: list[ConditionChoice] = option("the conditions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AndConfig(ListConfig):
+    """All of these."""
 
 
 @register
 class AndCondition(_Combined):
-    """Holds while all of its conditions do; the first that does not gives the reason."""
+    """Holds while all of its conditions do."""
 
     config: AndConfig
 
     def __init__(self, config: AndConfig) -> None:
         self.config = config
         super().__init__([(f"conditions.{number}", part) for number, part in enumerate(config.conditions)])
+        self.needs_a_running_job = any(part.needs_a_running_job for part in self._parts)
+
+    def requires(self) -> Sequence[str]:
+        """Return those of all parts."""
+        return [name for part in self._parts for name in part.requires()]
 
     def check(self, facts: Facts) -> Finding:
-        """Ask one after the other, up to the first that does not hold."""
-        reasons = []
-        for finding in self.findings(facts):
-            if not finding.holds:
-                return finding
-            reasons.append(finding.reason)
-        return Finding(holds=True, reason="; ".join(reasons))
+        """Ask for each."""
+        return all_of(self._parts, facts)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrConfig(PluginConfig):
+class OrConfig(ListConfig):
     """Any of these."""
-
-    conditions: list[ConditionChoice] = option("conditions of which one has to hold")
 
 
 @register
@@ -89,16 +124,11 @@ class OrCondition(_Combined):
     def __init__(self, config: OrConfig) -> None:
         self.config = config
         super().__init__([(f"conditions.{number}", part) for number, part in enumerate(config.conditions)])
+        self.needs_a_running_job = all(part.needs_a_running_job for part in self._parts)
 
     def check(self, facts: Facts) -> Finding:
-        """Ask one after the other, up to the first that holds."""
-        missed = []
-        for finding in self.findings(facts):
-            if finding.holds:
-                return finding
-            missed.append(finding)
-        never = all(finding.never for finding in missed)
-        return Finding(holds=False, never=never, reason="; ".join(finding.reason for finding in missed))
+        """Ask up to the first that holds."""
+        return any_of(self._parts, facts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +140,7 @@ class NotConfig(PluginConfig):
 
 @register
 class NotCondition(_Combined):
-    """Holds while its condition does not."""
+    """Holds while its condition does not; what is not known is not known here either."""
 
     config: NotConfig
 
@@ -120,5 +150,5 @@ class NotCondition(_Combined):
 
     def check(self, facts: Facts) -> Finding:
         """Turn the answer round."""
-        (finding,) = self.findings(facts)
-        return Finding(holds=not finding.holds, reason=finding.reason)
+        finding = self._parts[0].check(facts)
+        return replace(finding, holds=not finding.holds)

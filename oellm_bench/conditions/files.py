@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from compoconf import register
 
-from oellm_bench.conditions.base import Condition, Facts, Finding
+from oellm_bench.conditions.base import Condition, Facts, Finding, at_least, not_empty
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
@@ -39,6 +39,10 @@ class FileExistsCondition(Condition):
         """Return the path."""
         return (self.config.path,)
 
+    def validate(self) -> Sequence[Problem]:
+        """Refuse a path that is none, and a size below 0."""
+        return [*not_empty("path", self.config.path), *at_least("min_bytes", self.config.min_bytes, 0)]
+
     def check(self, facts: Facts) -> Finding:
         """Look for the path."""
         path = facts.path(self.config.path)
@@ -47,7 +51,7 @@ class FileExistsCondition(Condition):
         except OSError as err:
             return Finding(holds=False, reason=f"{path}: {err.strerror}")
         if found.st_size < self.config.min_bytes:
-            return Finding(holds=False, reason=f"{path} has {found.st_size} of {self.config.min_bytes} bytes")
+            return Finding(holds=False, reason=f"{path} has less than {self.config.min_bytes} bytes")
         return Finding(holds=True, reason=f"{path} is there")
 
 
@@ -72,16 +76,20 @@ class GlobExistsCondition(Condition):
         """Return the pattern."""
         return (self.config.pattern,)
 
+    def validate(self) -> Sequence[Problem]:
+        """Refuse a pattern that is none, and a number that asks for nothing."""
+        return [*not_empty("pattern", self.config.pattern), *at_least("min_matches", self.config.min_matches, 1)]
+
     def check(self, facts: Facts) -> Finding:
         """Count the paths, no further than needed."""
-        pattern, count = str(facts.path(self.config.pattern)), 0
+        pattern, count = facts.pattern(self.config.pattern), 0
         for _ in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
             count += 1
             if count >= self.config.min_matches:
                 break
-        return Finding(
-            holds=count >= self.config.min_matches, reason=f"{count} of {self.config.min_matches} files fit {pattern}"
-        )
+        holds = count >= self.config.min_matches
+        words = "at least" if holds else "fewer than"
+        return Finding(holds=holds, reason=f"{words} {self.config.min_matches} files fit {pattern}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +129,8 @@ class FileContentCondition(Condition):
         """Read the end of the file."""
         path = facts.path(self.config.path)
         try:
+            if not path.is_file():  # a pipe would have us wait for its writer
+                return Finding(holds=False, reason=f"{path} is no file")
             with path.open("rb") as stream:
                 stream.seek(max(os.fstat(stream.fileno()).st_size - _MOST_BYTES, 0))
                 text = stream.read(_MOST_BYTES).decode(errors="replace")

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from compoconf import register
 
-from oellm_bench.conditions.base import Condition, Facts, Finding
+from oellm_bench.conditions.base import Condition, Facts, Finding, at_least
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
+from oellm_bench.rendering.shell_line import fill_line
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandConditionConfig(PluginConfig):
-    """A command exits with 0; it runs beside the monitor, on the monitor's machine, without a shell."""
+    """A command exits with 0; it runs beside the monitor, on the monitor's machine."""
 
-    command: str | list[str] = option("the command; {placeholders} are filled in as one argument each")
+    command: str | list[str] = option("argv as a list, or a line for bash; {placeholders} are one word each")
     timeout_s: float = option("how long it may run", 60.0, unit="s")
     every_s: float = option("pause before it is run again", 60.0, unit="s")
 
@@ -29,35 +29,38 @@ class CommandCondition(Condition):
     """Holds when the command's last run exited with 0."""
 
     config: CommandConditionConfig
+    is_costly = True
 
     def __init__(self, config: CommandConditionConfig) -> None:
         self.config = config
 
     def validate(self) -> Sequence[Problem]:
         """Refuse a command that is none."""
-        try:
-            words = self._words()
-        except ValueError as err:
-            return [Problem(what=str(err), where="command", fix="close every quote")]
-        return [] if words else [Problem(what="there is no command", where="command", fix="give one")]
+        command = self.config.command
+        missing = [] if command else [Problem(what="there is no command", where="command", fix="give one")]
+        numbers = at_least("timeout_s", self.config.timeout_s, 0, above=True)
+        return [*missing, *numbers, *at_least("every_s", self.config.every_s, 0)]
 
     def templates(self) -> Sequence[str]:
-        """Return the command's words."""
-        return self._words()
+        """Return the command's words, or its line."""
+        return [self.config.command] if isinstance(self.config.command, str) else self.config.command
 
     def check(self, facts: Facts) -> Finding:
         """Ask for the last run, which starts one where none is there."""
-        argv = [facts.fill(word) for word in self._words()]
-        done = facts.run(argv, facts.folder, self.config.timeout_s, self.config.every_s)
+        argv, timeout_s = self._argv(facts), self.config.timeout_s
+        shown = self.config.command[:60] if isinstance(self.config.command, str) else argv[0]
+        done = facts.run(argv, facts.folder, timeout_s, self.config.every_s)
         if done is None:
-            return Finding(holds=False, reason=f"{argv[0]} is running")
+            return Finding(holds=False, is_known=False, reason=f"{shown} is running")
         if done.timed_out:
-            return Finding(holds=False, reason=f"{argv[0]} took more than {self.config.timeout_s:g} s")
-        return Finding(holds=done.returncode == 0, reason=f"{argv[0]} exited with {done.returncode}")
+            return Finding(holds=False, reason=f"{shown} took more than {timeout_s:g} s")
+        return Finding(holds=done.returncode == 0, reason=f"{shown} exited with {done.returncode}")
 
-    def _words(self) -> list[str]:
+    def _argv(self, facts: Facts) -> list[str]:
         command = self.config.command
-        return shlex.split(command) if isinstance(command, str) else command
+        if isinstance(command, str):
+            return ["bash", "-c", fill_line(command, facts.lookup)]
+        return [facts.fill(word) for word in command]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +84,19 @@ class EntryStateCondition(Condition):
         """Return the other entry's name."""
         return (self.config.entry,)
 
+    def requires(self) -> Sequence[str]:
+        """Return the other entry's name."""
+        return (self.config.entry,)
+
     def check(self, facts: Facts) -> Finding:
         """Look at the other entry; what it ended as it stays."""
         name, wanted = facts.fill(self.config.entry), self.config.state
         progress = facts.progress(name)
         if progress is None:
-            return Finding(holds=False, never=True, reason=f"{name} is not part of this session")
+            return Finding(holds=False, is_final=True, reason=f"{name} is not part of this session")
         over = progress in ("succeeded", "failed")
         holds = {"started": progress != "waiting", "over": over}.get(wanted, progress == wanted)
-        return Finding(holds=holds, never=over and not holds, reason=f"{name}: {progress}")
+        return Finding(holds=holds, is_final=over, reason=f"{name}: {progress}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +115,11 @@ class ElapsedCondition(Condition):
 
     def __init__(self, config: ElapsedConfig) -> None:
         self.config = config
+        self.needs_a_running_job = config.of == "running"
+
+    def validate(self) -> Sequence[Problem]:
+        """Refuse a time below 0."""
+        return at_least("seconds", self.config.seconds, 0)
 
     def check(self, facts: Facts) -> Finding:
         """Compare the clocks."""

@@ -198,7 +198,12 @@ def _monitoring_problems(project: Project) -> list[Problem]:
     problems = [*_number_problems("monitoring", settings), *signal_problems(settings)]
     for kind in ("start_conditions", "cancel_conditions"):
         for number, config in enumerate(getattr(settings, kind)):
-            problems += _condition_problems(config, f"monitoring.{kind}.{number}")
+            where = f"monitoring.{kind}.{number}"
+            found = [*_condition_problems(config, where)]
+            if not found and kind == "start_conditions" and config.instantiate(Condition).needs_a_running_job:
+                what = "a job has to run for this to hold, and none does before it starts"
+                found.append(Problem(what=what, where=where, fix="ask for something else, or in cancel_conditions"))
+            problems += found
     if settings.class_name == "NullMonitor" and settings.inactivity_s > 0:
         what = f"NullMonitor reads no logs, so {settings.inactivity_s:g} s of silence cannot be noticed"
         fix = "set it to 0, or use SlurmLogMonitor"

@@ -171,10 +171,9 @@ class StateLayout:
         """Held while a submit looks for the session to go on with, or makes one."""
         return self.root / "submit.lock"
 
-    @property
-    def scheduler(self) -> Path:
-        """The embedded scheduler's own folder."""
-        return self.root / "fake-slurm"
+    def scheduler(self, class_name: str) -> Path:
+        """Return the folder of a scheduler's own files: the embedded one's jobs, the ledger of calls of a real one."""
+        return self.root / ("fake-slurm" if class_name == "FakeSlurmClient" else "slurm")
 
     def monitor_job_lock(self, session: str) -> Path:
         """Held while a monitor's own job is looked for and submitted."""

@@ -6,10 +6,10 @@ Source: sbatch(1) and srun(1), Slurm 22.05 to 25.05.
 from __future__ import annotations
 
 FLAGS = frozenset(
-    "contiguous disable-stdout-job-summary help hold ignore-pbs no-kill no-requeue oom-kill-step overcommit "
+    "contiguous disable-stdout-job-summary help hold ignore-pbs no-requeue oom-kill-step overcommit "
     "parsable quiet reboot requeue spread-job stepmgr test-only usage use-min-nodes verbose version wait".split()
 )
-OPTIONAL_VALUE = frozenset("exclusive get-user-env nice oversubscribe propagate resv-ports".split())
+OPTIONAL_VALUE = frozenset("exclusive get-user-env nice no-kill oversubscribe propagate resv-ports".split())
 TAKES_VALUE = frozenset(
     "account acctg-freq array batch bb bbf begin chdir cluster-constraint clusters comment constraint "
     "container container-id core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline "

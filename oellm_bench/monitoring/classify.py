@@ -14,8 +14,8 @@ class Evidence:
 
     `cancel_by` is who asked this tool to cancel (`user`, `stall`, empty). `signal_modes` are the error modes of
     log signals in the order they were seen. `last_error` is the last line of stderr, `scheduler_log` the end of
-    what the scheduler wrote into the job's output file. `vanished_unstarted`: an array task that waited, and that
-    no source lists any more.
+    what the scheduler wrote into the job's output file. `vanished_unstarted`: a job that had not started, and that
+    no source lists any more; `waited_for_others`: for jobs of other entries.
     """
 
     state: JobState
@@ -31,6 +31,7 @@ class Evidence:
     last_error: str = ""
     scheduler_log: str = ""
     vanished_unstarted: bool = False
+    waited_for_others: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,9 @@ def _of_cancel(evidence: Evidence, returncode: int | None) -> Verdict | None:
         return Verdict(mode=ErrorMode.STALL, reason=evidence.cancel_reason, returncode=returncode)
     if evidence.state in _CANCELLED and (evidence.cancel_by or evidence.state is not JobState.UNKNOWN):
         return Verdict(mode=ErrorMode.CANCELLED, reason=_canceller(evidence), returncode=returncode)
+    if evidence.vanished_unstarted and evidence.record is None and evidence.waited_for_others:
+        reason = "its job was taken away before it started, with what it waited for"
+        return Verdict(mode=ErrorMode.DEPENDENCY_FAILED, reason=reason)
     if evidence.vanished_unstarted and evidence.record is None:
         return Verdict(mode=ErrorMode.CANCELLED, reason="its array task was cancelled before it started")
     return None

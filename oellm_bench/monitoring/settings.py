@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from oellm_bench.conditions.base import Condition
+from oellm_bench.conditions.base import ConditionChoice
 from oellm_bench.core.option import option
-from oellm_bench.core.plugin import PluginConfig
-
-if TYPE_CHECKING:
-    ConditionChoice = PluginConfig
-else:  # resolved by compoconf when a configuration is read: whatever is registered by then
-    ConditionChoice = Condition.cfgtype
 
 
 @dataclass(frozen=True, kw_only=True)

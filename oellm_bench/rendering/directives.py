@@ -10,11 +10,11 @@ from typing import Any
 from oellm_bench.core import slurm_options
 from oellm_bench.core.resources import Resources
 from oellm_bench.errors import Problem, nearest
-from oellm_bench.rendering.sbatch_values import value_problem
+from oellm_bench.rendering.sbatch_values import COMMON, value_problem
 from oellm_bench.units import format_slurm_time, parse_slurm_time
 
 # Set by this tool for every submission: a value of the user's would break the book-keeping.
-_OURS = ("array", "job-name", "output", "error", "parsable", "test-only", "wait", "wrap")
+_OURS = ("array", "job-name", "output", "error", "parsable", "test-only", "wait", "wrap", "clusters")
 
 _PLAIN = re.compile(r"[\w.,:;/@%+=*\[\]&|-]+", re.ASCII)
 _COUNT = re.compile(r"(?:[\d,:]+-)?(?P<last>\d+)")
@@ -40,18 +40,22 @@ def check(options: Mapping[str, Any]) -> list[Problem]:
         elif not str(value).isprintable():
             what = f"{value!r} has a line break or another control character in it"
             problems.append(Problem(what=what, where=key, fix="give one line"))
-        elif _is_given(value) and (wrong := value_problem(name, value)):
+        elif is_given(value) and (wrong := value_problem(name, value)):
             problems.append(Problem(what=wrong[0], where=key, fix=wrong[1]))
     return problems
 
 
 def check_srun(options: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong with `slurm.srun`; `where` of a problem is the option as written."""
-    return [
-        Problem(what=f"srun has no option '{key}'", where=key, fix=nearest(long_name(key), sorted(slurm_options.SRUN)))
-        for key in options
-        if long_name(key) not in slurm_options.SRUN
-    ]
+    problems = []
+    for key, value in options.items():
+        name = long_name(key)
+        if name not in slurm_options.SRUN:
+            fix = nearest(name, sorted(slurm_options.SRUN))
+            problems.append(Problem(what=f"srun has no option '{key}'", where=key, fix=fix))
+        elif name in COMMON and is_given(value) and (wrong := value_problem(name, value)):
+            problems.append(Problem(what=wrong[0], where=key, fix=wrong[1]))
+    return problems
 
 
 def check_components(components: Sequence[Mapping[str, Any]], *, array: bool) -> list[Problem]:
@@ -72,7 +76,7 @@ def directives(options: Mapping[str, Any], *, walltime_s: int) -> Directives:
 
     The walltime is `time` where given. A job is not requeued by SLURM unless asked: the monitor restarts it.
     """
-    found = {long_name(k): "" if v is True else str(v) for k, v in options.items() if _is_given(v)}
+    found = {long_name(k): "" if v is True else str(v) for k, v in options.items() if is_given(v)}
     found.setdefault("time", format_slurm_time(walltime_s))
     if "requeue" not in found:
         found["no-requeue"] = ""
@@ -97,13 +101,22 @@ def lines(found: Directives) -> list[str]:
 
 def value_of(options: Mapping[str, Any], name: str) -> str:
     """Return the value of an option by its long name, empty where it is not given."""
-    return next((str(value) for key, value in options.items() if long_name(key) == name and _is_given(value)), "")
+    return next((str(value) for key, value in options.items() if long_name(key) == name and is_given(value)), "")
 
 
-def directives_in(script: str) -> tuple[tuple[str, str], ...]:
-    """Return the options in a rendered script as (name, value as written), those of all components in order."""
-    written = (line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH "))
-    return tuple((name.removeprefix("--"), value) for name, _, value in (text.partition("=") for text in written))
+def directives_in(script: str) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return the options at the head of a rendered script as (name, value as written), by component."""
+    components: list[list[tuple[str, str]]] = [[]]
+    for line in script.splitlines()[1:]:
+        text = line.removeprefix("#SBATCH ")
+        if text == line:
+            break  # what stands further down sbatch may read or not: it is not ours
+        if text == "hetjob":
+            components.append([])
+        else:
+            name, _, value = text.removeprefix("--").partition("=")
+            components[-1].append((name, value))
+    return tuple(tuple(component) for component in components)
 
 
 def _quoted(value: str) -> str:
@@ -124,7 +137,7 @@ def resources(
     """Return what the options ask for; nodes and GPUs are counted over all components, GPUs over all nodes."""
     nodes = gpus = 0
     for given in (options, *components):
-        named = {long_name(key): value for key, value in given.items() if _is_given(value)}
+        named = {long_name(key): value for key, value in given.items() if is_given(value)}
         own_nodes = _last_number(named.get("nodes", 1))
         nodes, gpus = nodes + own_nodes, gpus + _gpus(named, own_nodes)
     limit = parse_slurm_time(value_of(options, "time")) or walltime_s
@@ -155,7 +168,7 @@ def _last_number(value: object, default: int = 0) -> int:
     return int(match["last"]) if match else default
 
 
-def _is_given(value: object) -> bool:
+def is_given(value: object) -> bool:
     """Tell whether an option is to be written: 0 is a value, `--mem=0` means all of the node's memory."""
     return value is not None and value is not False and value != ""
 

@@ -19,6 +19,13 @@ job_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-${SLU
 exit_file=
 if [ -n "$attempt" ]; then
   exit_file="$session/entries/$name/attempts/$attempt/exit.json"
+  # A controller that was killed may run a job again that it has forgotten the end of.
+  if [ -n "$job_id" ] && grep -qsF '"job_id": "'"$job_id"'"' "$exit_file" &&
+    grep -qsF '"token": "'"$token"'"' "$exit_file" && grep -qsF '"restarts": '"${SLURM_RESTART_COUNT:-0}," "$exit_file"
+  then
+    echo "job $job_id has run to its end already, and is not run again: $exit_file" >&2
+    exit 0
+  fi
   rm -f -- "$exit_file"
 fi
 

@@ -14,8 +14,9 @@ from oellm_bench.units import parse_slurm_time
 
 _NUMBER = r"[1-9]\d*"
 _COUNT = re.compile(rf"{_NUMBER}[kKmM]?")
-_NODES = re.compile(rf"{_NUMBER}[kKmM]?(?:-{_NUMBER}[kKmM]?(?::\d+)?)?")
-_GPUS = re.compile(r"(?:[A-Za-z][\w.-]*:)?\d+(?:,(?:[A-Za-z][\w.-]*:)?\d+)*")
+_RANGE = rf"{_NUMBER}[kKmM]?(?:-{_NUMBER}[kKmM]?(?::\d+)?)?"
+_NODES = re.compile(rf"{_RANGE}(?:,{_RANGE})*")
+_GPUS = re.compile(r"(?:[\w.-]+:)?\d+(?:,(?:[\w.-]+:)?\d+)*")
 _GRES = re.compile(r"none|[\w/.-]+(?::[\w.-]+)?(?::\d+[kKmMgG]?)?(?:,[\w/.-]+(?::[\w.-]+)?(?::\d+[kKmMgG]?)?)*")
 _MEMORY = re.compile(r"\d+(?:[KMGTkmgt][bB]?)?")
 _WORD = re.compile(r"[^\s,]+")

@@ -19,7 +19,8 @@ class SubmitRequest:
 
     `name` becomes --job-name and is unique. `tasks` makes it an array; `max_parallel` throttles that.
     `options` are further long options without the dashes (`time`, `output`); they win over the script's
-    own directives. `environment` is added to the environment that sbatch runs in.
+    own directives. `environment` is added to the environment that sbatch runs in. `not_after` (epoch seconds): what
+    it rests on is not known to be so any later, and then it must not be made.
     """
 
     name: str
@@ -29,6 +30,7 @@ class SubmitRequest:
     max_parallel: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    not_after: float = math.inf
 
     def sbatch_argv(self) -> tuple[str, ...]:
         """Return the exact command line, for the real call and for --dry-run."""
@@ -113,11 +115,11 @@ class Scheduler(RegistrableConfigInterface, abc.ABC):
         """
 
     @abc.abstractmethod
-    def snapshot(self, prefix: str, since: float) -> Snapshot:
+    def snapshot(self, prefix: str, since: float, *, insist: bool = False) -> Snapshot:
         """Return every job and array task whose name begins with `prefix`, submitted after `since` (epoch s).
 
         At most two scheduler calls whatever the number of jobs. Never raises for a source that does not
-        answer: the snapshot says which did.
+        answer: the snapshot says which did. `insist`: ask also what is left alone for now because it has failed.
         """
 
     @abc.abstractmethod

@@ -97,7 +97,7 @@ class FakeSlurmClient(Scheduler):
             )
         return job_id
 
-    def snapshot(self, prefix: str, since: float) -> Snapshot:
+    def snapshot(self, prefix: str, since: float, *, insist: bool = False) -> Snapshot:
         """Read both views of the queue; starts a controller when there is work and none is alive."""
         now = self._clock.now()
         queue: dict[JobId, JobStatus] = {}

@@ -14,6 +14,8 @@ from oellm_bench.core.job import JobId, Snapshot
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import (
+    ConfigError,
+    Problem,
     QueueFull,
     SchedulerError,
     SchedulerUnavailable,
@@ -99,6 +101,10 @@ class SlurmClient(Scheduler):
     config: SlurmConfig
 
     def __init__(self, config: SlurmConfig, folder: Path) -> None:
+        wrong = [name for name in ("calls_per_s", "call_burst", "timeout_s") if not getattr(config, name) > 0]
+        if wrong or config.lookup_grace_s < 0:
+            where = f"slurm.client.{(wrong or ['lookup_grace_s'])[0]}"
+            raise ConfigError(Problem(what="this number cannot work", where=where, fix="give one above 0"))
         self.config = config
         self.lookup_grace_s = config.lookup_grace_s
         self._ledger = Ledger(folder / "slurm-calls.json", per_s=config.calls_per_s, burst=config.call_burst)
@@ -115,15 +121,17 @@ class SlurmClient(Scheduler):
                 raise SubmissionUnclear(f"sbatch answered {done.stdout!r}, which is no job id") from err
         raise _failure(done, request)
 
-    def snapshot(self, prefix: str, since: float) -> Snapshot:
+    def snapshot(self, prefix: str, since: float, *, insist: bool = False) -> Snapshot:
         """Ask squeue for the living and sacct for the ended, once each.
 
         A cluster without accounting has one source only, and that has then answered for both.
         """
-        before = self._calls.made
+        asked_at, before = time.time(), self._calls.made
         environment = query_environment(os.environ)
-        queue = self._calls.query(slurm_parse.squeue_argv(), environment)
-        accounting = self._calls.query(slurm_parse.sacct_argv(since), environment) if self._has_accounting else None
+        queue = self._calls.query(slurm_parse.squeue_argv(), environment, insist=insist)
+        accounting = None
+        if self._has_accounting:
+            accounting = self._calls.query(slurm_parse.sacct_argv(since), environment, insist=insist)
         if accounting is not None and accounting.returncode != 0:
             self._has_accounting, accounting = False, None
         living = slurm_parse.parse_squeue(queue.stdout, prefix) if queue else []
@@ -131,7 +139,7 @@ class SlurmClient(Scheduler):
         rows = slurm_parse.merge(living, ended)
         last = accounting if self._has_accounting else queue
         return Snapshot(
-            taken_at=time.time(),
+            taken_at=asked_at,  # what came later may be in the answers, or not
             jobs=tuple(row for row in rows if row.submitted_at is None or row.submitted_at >= since),
             queue_answered=queue is not None,
             accounting_answered=last is not None,
@@ -150,7 +158,7 @@ class SlurmClient(Scheduler):
 
     def partitions(self) -> tuple[Partition, ...]:
         """Read the partitions' limits."""
-        return tuple(slurm_parse.parse_partitions(self._ask("scontrol", "--oneliner", "show", "partition")))
+        return tuple(slurm_parse.parse_partitions(self._ask("scontrol", "--all", "--oneliner", "show", "partition")))
 
     def rehearse(self, request: SubmitRequest) -> Trial:
         """Have sbatch --test-only judge the script."""
@@ -170,7 +178,11 @@ class SlurmClient(Scheduler):
 
     def _sbatch(self, request: SubmitRequest, argv: Sequence[str]) -> Completed:
         inherited = {**os.environ, **request.environment}
-        return self._calls.call(argv, submission_environment(inherited, request.script.read_text(encoding="utf-8")))
+        try:
+            script = request.script.read_text(encoding="utf-8")
+        except OSError as err:
+            raise SubmissionRejected(f"{request.script} cannot be read ({err.strerror}); nothing was sent") from err
+        return self._calls.call(argv, submission_environment(inherited, script), not_after=request.not_after)
 
     def _ask(self, *argv: str) -> str:
         """Return what a command printed. Raises SchedulerUnavailable."""
@@ -183,14 +195,21 @@ class SlurmClient(Scheduler):
 def _failure(done: Completed, request: SubmitRequest) -> SchedulerError:
     """Return what a failed sbatch means: lost answer, nobody there, no place, or a refusal."""
     message = failure_text(done)
-    if done.returncode is None or done.returncode < 0 or any(text in message for text in _UNCLEAR):
+    if done.returncode is None or done.returncode < 0:
+        return SubmissionUnclear(message)
+    return failure_of(message, f"the script is {request.script}")
+
+
+def failure_of(message: str, more: str) -> SchedulerError:
+    """Return what sbatch's words mean; a refusal says what to set, and `more`."""
+    if any(text in message for text in _UNCLEAR):
         return SubmissionUnclear(message)
     if any(text in message for text in _NOT_SENT):
         return SchedulerUnavailable(message)
     if any(text in message for text in _FULL):
         return QueueFull(message)
     fix = next((fix for text, fix in _FIXES.items() if text in message), "correct slurm.sbatch")
-    return SubmissionRejected(f"{message}; {fix}; the script is {request.script}")
+    return SubmissionRejected(f"{message}; {fix}; {more}")
 
 
 def _cancel_arguments(job_ids: Collection[JobId]) -> list[str]:

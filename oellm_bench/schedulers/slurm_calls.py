@@ -6,19 +6,21 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from oellm_bench.errors import SchedulerUnavailable
-from oellm_bench.fileio import file_lock
+from oellm_bench.fileio import WriteError, file_lock
 from oellm_bench.schedulers.base import CallBudget, Pause
 from oellm_bench.shell import Completed, run
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 300.0
+_PROBE_S = 60.0  # how long a call that tries after a pause may take before another one does
 NO_ACCOUNTING = "accounting storage is disabled"
 
 
@@ -30,6 +32,14 @@ class _Pause:
     until: float
     length_s: float
     message: str
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> _Pause:
+        """Read what was written. Raises ValueError, TypeError, KeyError for anything else."""
+        until, length_s = float(document["until"]), float(document["length_s"])
+        if not (math.isfinite(until) and math.isfinite(length_s)):
+            raise ValueError("no finite number")
+        return cls(failures=int(document["failures"]), until=until, length_s=length_s, message=str(document["message"]))
 
     @property
     def left_s(self) -> float:
@@ -49,10 +59,11 @@ class _Account:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> _Account:
         """Read what was written. Raises ValueError, TypeError, KeyError for anything else."""
-        pauses = {command: _Pause(**pause) for command, pause in document["pauses"].items()}
-        return cls(
-            tokens=float(document["tokens"]), at=float(document["at"]), made=int(document["made"]), pauses=pauses
-        )
+        numbers = {name: float(document[name]) for name in ("tokens", "at", "made")}
+        pauses = {command: _Pause.from_document(pause) for command, pause in document["pauses"].items()}
+        if not all(math.isfinite(number) for number in numbers.values()):
+            raise ValueError("no finite number")
+        return cls(tokens=numbers["tokens"], at=numbers["at"], made=int(numbers["made"]), pauses=pauses)
 
 
 class Ledger:
@@ -77,10 +88,19 @@ class Ledger:
             account.tokens -= 1
             account.made += 1
 
-    def is_paused(self, command: str) -> bool:
-        """Tell whether a command is to be left alone for now."""
-        pause = self._read().pauses.get(command)
-        return pause is not None and pause.left_s > 0
+    def may_try(self, command: str) -> bool:
+        """Tell whether a command may be called now; after a pause that is so for one caller only."""
+        if command not in self._read().pauses:
+            return True
+        with self._account() as account:
+            pause = account.pauses.get(command)
+            if pause is None:
+                return True
+            if pause.left_s > 0:
+                return False
+            probe = replace(pause, until=time.time() + _PROBE_S, length_s=max(pause.length_s, _PROBE_S))
+            account.pauses[command] = probe
+            return True
 
     def succeeded(self, command: str) -> None:
         """Forget a command's failures."""
@@ -92,8 +112,8 @@ class Ledger:
         """Note a failure and return for how long the command is left alone, seconds."""
         with self._account() as account:
             last = account.pauses.get(command)
-            length_s = _FIRST_PAUSE_S if last is None else min(2 * last.length_s, _LONGEST_PAUSE_S)
             failures = 1 if last is None else last.failures + 1
+            length_s = min(_FIRST_PAUSE_S * 2.0 ** min(failures - 1, 10), _LONGEST_PAUSE_S)
             until = time.time() + length_s
             account.pauses[command] = _Pause(failures=failures, until=until, length_s=length_s, message=message)
         return length_s
@@ -112,11 +132,15 @@ class Ledger:
     @contextlib.contextmanager
     def _account(self) -> Iterator[_Account]:
         """Yield the account for a change, and write it."""
-        with file_lock(self._path.with_suffix(".lock")):
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(WriteError):  # a folder one may only read is no reason to stop asking
+                held.enter_context(file_lock(self._path.with_suffix(".lock")))
             account = self._read()
             yield account
-            with contextlib.suppress(OSError):  # a full disk is no reason to stop asking
-                self._path.write_text(json.dumps(dataclasses.asdict(account)), encoding="utf-8")
+            with contextlib.suppress(OSError):  # nor is a full disk
+                part = self._path.with_suffix(".part")
+                part.write_text(json.dumps(dataclasses.asdict(account)), encoding="utf-8")
+                part.replace(self._path)
 
     def _read(self) -> _Account:
         """Return the account with the tokens of this moment; a full one where none can be read."""
@@ -124,7 +148,8 @@ class Ledger:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             account = _Account.from_document(json.loads(self._path.read_text(encoding="utf-8")))
             if account.at <= now:  # a clock that was set back must not stop all calls
-                account.tokens = min(self._burst, account.tokens + (now - account.at) * self._per_s)
+                grown = account.tokens + (now - account.at) * self._per_s
+                account.tokens = min(max(grown, 0.0), self._burst)
                 account.at = now
                 return account
         return _Account(tokens=float(self._burst), at=now)
@@ -138,12 +163,12 @@ class SlurmCalls:
         self._timeout_s = timeout_s
         self.made = 0
 
-    def query(self, argv: Sequence[str], environment: Mapping[str, str]) -> Completed | None:
+    def query(self, argv: Sequence[str], environment: Mapping[str, str], *, insist: bool) -> Completed | None:
         """Return what a query printed, None where it failed or was not made because the last ones failed.
 
-        A cluster without accounting says so: that answer comes back with its exit code.
+        A cluster without accounting says so: that answer comes back with its exit code. `insist`: make it anyway.
         """
-        if self._ledger.is_paused(argv[0]):
+        if not self._ledger.may_try(argv[0]) and not insist:
             return None
         done = self.call(argv, environment)
         if done.returncode == 0 or NO_ACCOUNTING in done.stderr:
@@ -153,9 +178,15 @@ class SlurmCalls:
         _log.warning("%s; it is left alone for %.0f s", failure_text(done), pause_s)
         return None
 
-    def call(self, argv: Sequence[str], environment: Mapping[str, str]) -> Completed:
-        """Run one command. Raises SchedulerUnavailable where it is not installed."""
+    def call(self, argv: Sequence[str], environment: Mapping[str, str], *, not_after: float = math.inf) -> Completed:
+        """Run one command.
+
+        Raises SchedulerUnavailable where it is not installed, and where the budget has no place for it before
+        `not_after` (epoch seconds).
+        """
         self._ledger.take()
+        if time.time() > not_after:
+            raise SchedulerUnavailable(f"{argv[0]} was not called: the budget of calls had no place for it in time")
         self.made += 1
         try:
             return run(argv, timeout_s=self._timeout_s, environment=environment)
@@ -167,4 +198,5 @@ class SlurmCalls:
 def failure_text(done: Completed) -> str:
     """Return a failed command's own words on one line."""
     said = " ".join((done.stderr or done.stdout).split())
+    said = said.removeprefix(f"{done.argv[0]}: ")
     return f"{done.argv[0]}: {said or ('out of time' if done.timed_out else f'exit code {done.returncode}')}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from oellm_bench.core.slurm_options import input_variable
+from oellm_bench.rendering.directives import directives_in
 
 # They filter, sort and format what the queries print, or make scancel ask back.
 _OF_QUERIES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
@@ -20,7 +20,7 @@ _OVERRIDING = (
 )
 # Of the variables that SLURM sets inside a job these configure its commands; the others speak of that job.
 _OF_COMMANDS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_TIME_FORMAT")
-_DIRECTIVE = re.compile(r"^#SBATCH --([a-z-]+)", re.MULTILINE)
+_OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
 
 
 def query_environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -36,15 +36,11 @@ def submission_environment(inherited: Mapping[str, str], script: str) -> dict[st
     counts. Where it is silent, the user's variable does. Inside of a job the variables that speak of that job are
     taken out: a job of its own would take another's restart count, or array index, for its own.
     """
-    planned = {input_variable(name) for name in _DIRECTIVE.findall(script)}
+    planned = {input_variable(name) for component in directives_in(script) for name, _ in component}
     if "SBATCH_NO_REQUEUE" in planned:
         planned.add("SBATCH_REQUEUE")
     dropped = {*_OVERRIDING, *planned}
     kept = {name: value for name, value in inherited.items() if name not in dropped}
     if "SLURM_JOB_ID" not in kept:
         return kept
-    return {
-        name: value
-        for name, value in kept.items()
-        if not name.startswith(("SLURM_", "SLURMD_")) or name in _OF_COMMANDS
-    }
+    return {name: value for name, value in kept.items() if not name.startswith(_OF_A_JOB) or name in _OF_COMMANDS}

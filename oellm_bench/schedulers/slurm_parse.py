@@ -102,7 +102,8 @@ def _joined(rows: Iterable[JobStatus]) -> list[JobStatus]:
     for row in rows:
         leader = found.setdefault(row.job_id, row)
         if leader is not row:
-            cause = row.state if row.state in _CAUSES and leader.state not in _CAUSES else leader.state
+            ended = leader.state.is_terminal and leader.state not in _CAUSES and row.state in _CAUSES
+            cause = row.state if ended else leader.state
             nodes = ",".join(filter(None, (leader.nodes, row.nodes)))
             found[row.job_id] = replace(leader, state=cause, nodes=nodes)
     return list(found.values())

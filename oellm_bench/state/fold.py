@@ -62,6 +62,7 @@ def _(event: Intended, state: SessionState) -> None:
                 timeout_s=event.timeout_s,
                 extra_time_s=event.extra_time_s,
                 intended_at=event.at,
+                after=event.after,
             )
         )
 

@@ -23,6 +23,7 @@ class AttemptState:
     timeout_s: float
     extra_time_s: float
     intended_at: float
+    after: tuple[str, ...] = ()
     submitted_at: float = 0.0
     job_id: str = ""
     unclear_since: float | None = None

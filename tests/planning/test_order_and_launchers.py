@@ -92,7 +92,11 @@ def condition(campaign, text):
         ("{class_name: EntryStateCondition, entry: 'other'}", "no entry is called 'other'"),
         ("{class_name: FileContentCondition, path: x}", "either contains or pattern is needed"),
         ("{class_name: FileContentCondition, path: x, pattern: '('}", "is no regular expression"),
-        ('{class_name: CommandCondition, command: "sh \'x"}', "No closing quotation"),
+        ("{class_name: CommandCondition, command: []}", "there is no command"),
+        ("{class_name: CommandCondition, command: [x], timeout_s: 0}", "0.0 cannot work; give more than 0"),
+        ("{class_name: FileExistsCondition, path: ''}", "it is empty"),
+        ("{class_name: ElapsedCondition, seconds: 1, of: running}", "a job has to run for this to hold"),
+        ("{class_name: EntryStateCondition, entry: '{entry_name}'}", "in a circle: lr1 -> lr1"),
         ("{class_name: AndCondition, conditions: []}", "there are no conditions"),
         (
             "{class_name: NotCondition, condition: {class_name: OrCondition, conditions: [{class_name: "

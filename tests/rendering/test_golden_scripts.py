@@ -232,3 +232,22 @@ def test_a_signal_to_the_script_reaches_the_runner_and_is_waited_for(runnable, s
     )
     done, record = runnable(lambda context: render_entry(ENTRY, ({},), setup, context), runner=runner)
     assert (done.returncode, record) == (7, ["asked"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "runs"),
+    [({}, False), ({"token": "other"}, True), ({"job_id": "8"}, True), ({"restarts": 1}, True), (None, True)],
+)
+def test_a_job_that_has_run_to_its_end_is_not_run_again(runnable, changed, runs):
+    """A controller that was killed may start a job again whose end it has forgotten."""
+    attempt = runnable.folder / "entries" / ENTRY.name / "attempts" / "1"
+    attempt.mkdir(parents=True)
+    record = {"token": "ob-x-y-a1", "attempt": 1, "restarts": 0, "job_id": "7", "returncode": 3}
+    if changed is not None:
+        (attempt / "exit.json").write_text(json.dumps({**record, **changed}, indent=1))
+    done, arguments = runnable(
+        lambda context: render_entry(ENTRY, ({},), (), context), "1", "ob-x-y-a1", env={"SLURM_JOB_ID": "7"}
+    )
+    assert done.returncode == 0
+    assert (arguments is not None) == runs
+    assert ("is not run again" in done.stderr) != runs

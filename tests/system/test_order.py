@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import psutil
 import pytest
 
 CHAIN = {
@@ -157,3 +160,104 @@ def test_a_cancel_condition_ends_what_runs_and_what_waits_for_good(campaign):
     assert [row["error_mode"] for row in found.values()] == ["cancelled", "cancelled"]
     assert all("cancel condition: " in row["reason"] for row in found.values())
     assert [row["attempts"] for row in found.values()] == [1, 0]
+
+
+def test_a_job_outside_that_fails_is_not_waited_for_again_and_again(campaign):
+    campaign.write(project={"name": "outside"}, backend=shell("false"))
+    (job,) = campaign.json("submit")["jobs"]
+    campaign.run("monitor")
+    campaign.write(slurm={"sbatch": {"dependency": f"afterok:{job['job_id']}"}}, backend=shell("true"), sweep=CHAIN)
+    session = campaign.json("submit")["session"]
+    assert campaign.run("monitor").returncode == 1
+    rows = campaign.json("results", session)["entries"]
+    assert [(row["error_mode"], row["attempts"]) for row in rows] == [("dependency_failed", n) for n in (1, 1, 1)]
+
+
+def test_a_check_that_is_still_running_cancels_nothing(campaign):
+    healthy = {"class_name": "CommandCondition", "command": "sleep 0.5; true"}
+    campaign.write(
+        backend=shell("true"),
+        monitoring={"cancel_conditions": [{"class_name": "NotCondition", "condition": healthy}]},
+    )
+    assert campaign.run("run").returncode == 0
+
+
+def test_a_command_that_does_not_matter_any_more_holds_nobody_up(campaign):
+    flag = campaign.folder / "flag"
+    either = [
+        {"class_name": "CommandCondition", "command": ["sleep", "600"]},
+        {"class_name": "FileExistsCondition", "path": str(flag)},
+    ]
+    campaign.write(
+        backend=shell("true"), monitoring={"start_conditions": [{"class_name": "OrCondition", "conditions": either}]}
+    )
+    submit = campaign.start("submit")
+    campaign.wait(lambda: any("sleep 600" in line for line in all_commands()))
+    flag.touch()
+    assert submit.wait(timeout=60) == 0
+    submit.communicate()
+    assert campaign.run("monitor").returncode == 0
+
+
+def all_commands():
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            found.append(" ".join(process.cmdline()))
+    return found
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        [
+            {"class_name": "FileExistsCondition", "path": "nowhere"},
+            {"class_name": "EntryStateCondition", "entry": "first"},
+        ],
+        [
+            {"class_name": "EntryStateCondition", "entry": "first", "state": "over"},
+            {
+                "class_name": "NotCondition",
+                "condition": {"class_name": "EntryStateCondition", "entry": "first", "state": "failed"},
+            },
+        ],
+    ],
+)
+def test_what_can_never_start_any_more_does_not_keep_the_session_open(campaign, conditions):
+    campaign.write(
+        backend=shell("[ {stage} != first ]"),
+        sweep={
+            "axes": [{"stage": "first"}, {"stage": "second", "monitoring.start_conditions": [conditions]}],
+            "name_template": "{stage}",
+        },
+    )
+    assert campaign.run("run").returncode == 1
+    assert results(campaign)["second"]["error_mode"] == "dependency_failed"
+
+
+def test_the_same_submit_again_warns_of_nothing_and_a_changed_order_is_another_plan(campaign):
+    campaign.write(backend=shell("sleep 60"), sweep=CHAIN)
+    first = campaign.json("submit")["session"]
+    again = campaign.run("submit")
+    assert first in again.stdout and "keeps the monitoring" not in again.stderr
+    campaign.write(backend=shell("sleep 60"), sweep=CHAIN, slurm={"after_type": "afterany"})
+    assert "is unfinished and runs 3 of these 3 entries already" in campaign.run("submit").stderr
+    campaign.run("cancel", first)
+
+
+def test_a_submit_of_what_was_cancelled_says_how_to_go_on(campaign):
+    campaign.write(backend=shell("sleep 60"))
+    session = campaign.json("submit")["session"]
+    campaign.run("cancel", session)
+    assert "monitor --session" in campaign.run("submit").stderr
+    assert campaign.run("monitor").returncode == 1
+    begun = campaign.run("submit")
+    assert "is finished; this one begins anew" in begun.stderr
+    newest = campaign.json("sessions")["sessions"][0]
+    campaign.run("cancel", newest.get("session") or newest["id"])
+
+
+def test_a_dry_run_as_json_has_the_very_calls(campaign):
+    campaign.write(backend=shell("true"), sweep=CHAIN)
+    document = campaign.json("submit", "--dry-run")
+    assert [call[0] for call in document["calls"]] == ["sbatch"] * 3 and len(document["scripts"]) == 3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import time
 
 import pytest
 
@@ -263,7 +265,7 @@ def test_plan_check_asks_once_for_each_resource_shape(real):
 @pytest.mark.parametrize(
     ("sbatch", "what"),
     [
-        ({"partition": "lnog"}, "there is no partition 'lnog' here; did you mean 'long'?"),
+        ({"partition": "lnog"}, "there is no partition 'lnog' here; did you mean 'long'?; set slurm.sbatch.partition"),
         ({"partition": "debug"}, "partition debug allows 00:01:00, and 02:02:00 is asked for"),
         ({"nodes": 5}, "partition long gives 4 nodes at the most, and 5 are asked for"),
         ({"gpus-per-node": 9}, "Requested node configuration is not available; ask for fewer CPUs, GPUs"),
@@ -275,3 +277,50 @@ def test_plan_check_refuses_what_the_cluster_would_never_run(real, sbatch, what)
     done = real.run("plan", "--check")
     assert done.returncode == 2 and what in done.stderr
     assert real.session_dir.is_dir()
+
+
+def test_plan_check_looks_at_each_component_by_itself(real):
+    real.write(slurm={"hetjob": [{"partition": "debug", "time": 1, "nodes": 3, "mem": 50}]}, backend=shell("true"))
+    check = real.json("plan", "--check")["check"]
+    assert check["problems"] == [] and check["shapes"][0]["partition"] == "long + debug"
+
+
+def test_what_slurm_takes_away_with_what_it_waited_for_follows_the_restart(real):
+    """`kill-on-invalid-dep`: such a job was never eligible, and no source lists it afterwards."""
+    fails_once = '[ {stage} != first ] || [ "$OELLM_BENCH_ATTEMPT" -ge 2 ]'
+    real.write(
+        slurm={"sbatch": {"kill-on-invalid-dep": "yes"}},
+        backend=shell(fails_once),
+        sweep=CHAIN,
+        restart_policies=restarted_after("crash"),
+        monitoring={"missing_grace_s": 5.0},
+    )
+    second = real.json("submit")["jobs"][1]["job_id"]
+    real.wait(lambda: not real.cluster.command("squeue", "-h", "-j", second, "-t", "all", check=False), deadline_s=120)
+    assert real.run("monitor").returncode == 0
+    assert real.results()["second"]["attempts"] == 2
+
+
+def test_a_script_that_is_gone_is_a_refusal_of_that_entry_alone(real):
+    real.write(backend=shell("exit {n}"), sweep={"axes": {"n": [0, 1]}}, restart_policies=restarted_after("crash"))
+    real.run("submit")
+    real.wait(lambda: "FAILED" in real.cluster.command("squeue", "-h", "-t", "all", "-o", "%T"))
+    (real.session_dir / "scripts" / "n1.sbatch").unlink()
+    assert real.run("monitor").returncode == 1
+    assert {name: row["error_mode"] for name, row in real.results().items()} == {
+        "n0": "success",
+        "n1": "submit_rejected",
+    }
+
+
+def test_a_cancel_does_not_wait_for_a_query_that_is_left_alone(real):
+    real.write(backend=shell("sleep 300"))
+    real.run("submit")
+    real.wait_running()
+    (ledger,) = real.out.rglob("slurm-calls.json")
+    document = json.loads(ledger.read_text())
+    pause = {"failures": 5, "until": time.time() + 200, "length_s": 300.0, "message": "away"}
+    ledger.write_text(json.dumps({**document, "pauses": {"squeue": pause, "sacct": pause}}))
+    assert "left alone" in real.run("status").stdout
+    assert real.run("cancel", real.session_dir.name).returncode == 0
+    real.wait(lambda: "CANCELLED" in real.cluster.command("squeue", "-h", "-t", "all", "-o", "%T %j").split("\n")[0])

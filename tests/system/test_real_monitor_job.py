@@ -84,6 +84,32 @@ def test_a_monitor_elsewhere_keeps_the_job_from_being_submitted(real):
     monitor.stdout.close()
 
 
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        ("time=1-00:00:01", "slurm.monitor_job"),
+        ("time=1", "two minutes at least"),
+        ("partition=nope", "slurm.monitor_job"),
+    ],
+)
+def test_a_monitor_job_that_cannot_run_is_refused_with_what_to_set(real, option, what):
+    real.write(slurm={"sbatch": {"hold": True}}, backend=shell("true"))
+    real.run("submit")
+    refused = real.run("monitor", "--as-job", "-o", f"slurm.monitor_job.{option}")
+    assert refused.returncode == 2 and what in refused.stderr
+    assert not list((real.session_dir / "monitor_job").glob("*.pkl"))
+    real.run("cancel", real.session_dir.name)
+
+
+def test_a_monitor_job_without_a_limit_has_none(real):
+    real.write(slurm={"sbatch": {"hold": True}, "monitor_job": {"mem": "200M"}}, backend=shell("true"))
+    real.run("submit")
+    job = real.run("monitor", "--as-job", "-o", "slurm.monitor_job.time=20:00:00").stdout.strip()
+    assert real.cluster.command("squeue", "-h", "-j", job, "-o", "%l").strip() == "20:00:00"
+    real.cluster.command("scancel", job)
+    real.run("cancel", real.session_dir.name)
+
+
 def test_the_embedded_scheduler_has_no_jobs_for_monitors(campaign):
     campaign.write(backend=shell("true"))
     session = json.loads(campaign.run("submit", "--json").stdout)["session_dir"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -23,11 +24,13 @@ def made(**document) -> Condition:
 
 
 def check(folder, *, waiting_s=10.0, running_s=None, pool=None, **document):
+    pool = pool or CommandPool()
+    pool.begin()
     facts = Facts(
-        fill=lambda text: text.replace("{dir}", str(folder)),
+        lookup={"dir": str(folder)}.get,
         folder=folder,
         progress=PROGRESS.get,
-        run=(pool or CommandPool()).run,
+        run=pool.run,
         waiting_s=waiting_s,
         running_s=running_s,
     )
@@ -70,8 +73,22 @@ def test_a_condition_holds_or_not(tmp_path, document, holds):
         (tmp_path / name).touch()
     finding = check(tmp_path, **document)
     assert finding.holds is holds and not finding.never and finding.reason
-    opposite = check(tmp_path, class_name="NotCondition", condition=document)
+    opposite = check(tmp_path, running_s=None, class_name="NotCondition", condition=document)
     assert opposite.holds is not holds
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    finding = check(tmp_path, class_name="FileContentCondition", path="pipe", contains="x")
+    assert not finding.holds and "is no file" in finding.reason
+
+
+def test_brackets_in_a_folder_are_no_pattern(tmp_path):
+    folder = tmp_path / "br[1]"
+    folder.mkdir()
+    (folder / "1.pt").touch()
+    assert check(folder, class_name="GlobExistsCondition", pattern="*.pt").holds
+    assert check(folder, class_name="GlobExistsCondition", pattern="{dir}/*.pt").holds
 
 
 def test_only_the_end_of_a_large_file_is_read(tmp_path):
@@ -92,12 +109,40 @@ BUSY = {"class_name": "EntryStateCondition", "entry": "busy"}
 BROKEN = {"class_name": "EntryStateCondition", "entry": "broken"}
 
 
+def test_what_is_not_known_yet_is_neither_yes_nor_no(tmp_path):
+    running = {"class_name": "CommandCondition", "command": ["sleep", "60"]}
+    pool = CommandPool()
+    for document in (
+        running,
+        {"class_name": "NotCondition", "condition": running},
+        {"class_name": "OrCondition", "conditions": [BUSY, running]},
+        {"class_name": "AndCondition", "conditions": [DONE, {"class_name": "NotCondition", "condition": running}]},
+    ):
+        finding = check(tmp_path, pool=pool, **document)
+        assert not finding.is_known and not finding.is_final
+    assert check(tmp_path, pool=pool, class_name="AndCondition", conditions=[running, BROKEN]).never
+    pool.close()
+
+
+def test_a_command_that_nobody_asks_for_any_more_is_ended(tmp_path):
+    pool = CommandPool()
+    line = f"echo $$ >{tmp_path}/pid; exec sleep 60"
+    check(tmp_path, pool=pool, class_name="CommandCondition", command=line)
+    assert not pool.has_answered
+    pool.begin()  # a look in which it is asked for, and one in which it is not
+    assert pool.has_answered
+    pool.begin()
+    assert not (tmp_path / "pid").exists() or not is_alive((tmp_path / "pid").read_text().strip())
+
+
 @pytest.mark.parametrize(
     ("kind", "parts", "holds", "never"),
     [
         ("AndCondition", [DONE, DONE], True, False),
         ("AndCondition", [DONE, BUSY], False, False),
         ("AndCondition", [BROKEN, DONE], False, True),
+        ("AndCondition", [BUSY, BROKEN], False, True),
+        ("AndCondition", [DONE, {"class_name": "NotCondition", "condition": DONE}], False, True),
         ("OrCondition", [BUSY, DONE], True, False),
         ("OrCondition", [BROKEN, BUSY], False, False),
         ("OrCondition", [BROKEN, BROKEN], False, True),
@@ -136,12 +181,9 @@ def test_a_command_is_run_beside_the_caller(tmp_path, command, holds, reason):
 
 
 def test_a_command_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
-    document = {"class_name": "CommandCondition", "command": f"sh -c 'sleep 60 & echo $! >{tmp_path}/pid; wait'"}
+    document = {"class_name": "CommandCondition", "command": f"sleep 60 & echo $! >{tmp_path}/pid; wait"}
     pool = CommandPool()
-    finding = check(tmp_path, pool=pool, **document, timeout_s=0.3)
-    while "running" in finding.reason:
-        time.sleep(0.02)
-        finding = check(tmp_path, pool=pool, **document, timeout_s=0.3)
+    finding = settled(tmp_path, pool, **document, timeout_s=0.3)
     assert "took more than 0.3 s" in finding.reason and pool.has_answered
     assert not is_alive((tmp_path / "pid").read_text().strip())
 

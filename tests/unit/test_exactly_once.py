@@ -7,6 +7,7 @@ from itertools import permutations
 
 import pytest
 
+from oellm_bench.book import Book
 from oellm_bench.clock import ManualClock
 from oellm_bench.core.events import CancelAsked, Decided, Ended, Intended, Selected, Submitted
 from oellm_bench.core.job import JobId, JobState, JobStatus, Snapshot
@@ -17,7 +18,7 @@ from oellm_bench.schedulers.base import Limits, Scheduler
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import SessionState
 from oellm_bench.state.store import SessionStore
-from oellm_bench.submission import Book, Submitter
+from oellm_bench.submission import Submitter
 
 
 class Scripted(Scheduler):
@@ -26,6 +27,8 @@ class Scripted(Scheduler):
     def __init__(self, *answers: Exception | None, limits: Limits | None = None) -> None:
         self.answers = list(answers)
         self.requests = []
+        self.answer = None
+        self.looks = 0
         self._limits = limits or Limits()
 
     def submit(self, request):
@@ -35,8 +38,11 @@ class Scripted(Scheduler):
             raise answer
         return JobId(len(self.requests))
 
-    def snapshot(self, prefix, since):
-        raise AssertionError("the test hands over its own snapshots")
+    def snapshot(self, prefix, since, *, insist=False):
+        if self.answer is None:
+            raise AssertionError("the test hands over its own snapshots")
+        self.looks += 1
+        return self.answer()
 
     def cancel(self, job_ids):
         raise AssertionError(f"nothing is to be cancelled: {job_ids}")
@@ -46,7 +52,7 @@ class Scripted(Scheduler):
 
 
 class Desk:
-    def __init__(self, folder, *answers, entries=1, array=False, limits=None, max_submit=None):
+    def __init__(self, folder, *answers, entries=1, array=False, limits=None, max_submit=None, chain=False):
         self.clock = ManualClock()
         self.scheduler = Scripted(*answers, limits=limits)
         planned = tuple(
@@ -59,6 +65,7 @@ class Desk:
                 timeout_s=60,
                 script="scripts/x.sbatch",
                 task=number if array else None,
+                after=(f"entry{number - 1:03d}",) if chain and number else (),
             )
             for number in range(entries)
         )
@@ -215,3 +222,56 @@ def test_a_restart_asks_for_its_own_attempt_and_its_longer_time(tmp_path):
     assert second.arguments[:3] == ("2", "ob-00000000-entry000-a2", "180")
     assert second.options["time"] == "00:02:00"
     assert replace(second, options={}).sbatch_argv()[2] == "--job-name=ob-00000000-entry000-a2"
+
+
+def alive(desk, number):
+    return JobStatus(job_id=JobId(number + 1), name=f"ob-00000000-entry{number:03d}-a1", state=JobState.RUNNING)
+
+
+def test_what_waits_for_another_is_submitted_right_after_it(tmp_path):
+    desk = Desk(tmp_path, entries=3, chain=True)
+    desk.submitter.submit_due()
+    assert [request.options.get("dependency") for request in desk.scheduler.requests] == [
+        None,
+        "afterok:1",
+        "afterok:2",
+    ]
+
+
+def test_what_waits_for_a_job_not_seen_for_long_is_not_submitted_before_a_look(tmp_path):
+    """SLURM forgets ended jobs in minutes, and takes a forgotten one for a good one."""
+    desk = Desk(tmp_path, None, QueueFull("full"), entries=2, chain=True)
+    desk.submitter.submit_due()
+    desk.clock.sleep(3600)
+    desk.scheduler.answer = lambda: desk.snapshot(queue_answered=False, accounting_answered=False)
+    desk.submitter.submit_due()
+    assert (len(desk.scheduler.requests), desk.scheduler.looks) == (2, 1)
+    desk.scheduler.answer = lambda: desk.snapshot(alive(desk, 0))
+    desk.submitter.submit_due()
+    assert desk.scheduler.requests[-1].options["dependency"] == "afterok:1"
+    assert desk.scheduler.requests[-1].not_after <= desk.clock.now() + 60
+
+
+def test_what_waits_for_a_job_that_turns_out_to_have_ended_is_not_submitted(tmp_path):
+    desk = Desk(tmp_path, None, QueueFull("full"), entries=2, chain=True)
+    desk.submitter.submit_due()
+    desk.clock.sleep(3600)
+    desk.scheduler.answer = lambda: desk.snapshot(replace(alive(desk, 0), state=JobState.FAILED))
+    desk.submitter.submit_due()
+    assert len(desk.scheduler.requests) == 2
+
+
+def test_a_dependency_that_the_scheduler_cannot_see_any_more_is_no_refusal(tmp_path):
+    desk = Desk(
+        tmp_path, None, SubmissionRejected("Batch job submission failed: Job dependency problem"), entries=2, chain=True
+    )
+    desk.submitter.submit_due()
+    assert desk.store.state.entries["entry001"].is_fresh
+
+
+def test_a_refusal_of_a_script_in_a_folder_called_dependency_is_one(tmp_path):
+    desk = Desk(
+        tmp_path, None, SubmissionRejected("Invalid account; the script is /dependency/x"), entries=2, chain=True
+    )
+    desk.submitter.submit_due()
+    assert desk.store.state.entries["entry001"].attempts[0].refused
