@@ -61,6 +61,14 @@ def temporary(monkeypatch):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_runner_of(process, campaign):
+    try:
+        line = process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # a zombie is one that is gone
+        return False
+    return "oellm_bench.run_entry" in line and any(str(campaign.folder) in word for word in line)
+
+
 def test_the_image_is_described_beside_it(image):
     document = json.loads(Path(f"{image}.json").read_text())
     assert document["sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
@@ -100,11 +108,7 @@ def test_nothing_outlives_a_runner_that_is_killed(campaign, image):
     campaign.run("submit")
     log = campaign.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log"
     campaign.wait(lambda: log.exists() and "task done" in log.read_text(), deadline_s=180)
-    runners = [
-        process
-        for process in psutil.process_iter()
-        if "oellm_bench.run_entry" in process.cmdline() and any(str(campaign.folder) in a for a in process.cmdline())
-    ]
+    runners = [process for process in psutil.process_iter() if is_runner_of(process, campaign)]
     assert runners
     for runner in runners:
         runner.send_signal(signal.SIGKILL)
