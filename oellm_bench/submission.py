@@ -167,6 +167,11 @@ class Submitter:
                 *(Ended(at=now, entry=e.id, attempt=intended.attempt, mode=mode, reason=reason) for e in entries)
             )
             return []
+        if intended.after:
+            # The jobs it was to wait for may have ended meanwhile, badly: what it waits for is worked out anew.
+            message = "it never arrived, and what it waits for is looked at again"
+            self.store.append(self._failed(intended, "unsent", message))
+            return []
         again = replace(intended, at=now)
         self.store.append(again)
         answer = self._send(again)

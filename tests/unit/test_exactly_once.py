@@ -275,3 +275,15 @@ def test_a_refusal_of_a_script_in_a_folder_called_dependency_is_one(tmp_path):
     )
     desk.submitter.submit_due()
     assert desk.store.state.entries["entry001"].attempts[0].refused
+
+
+def test_a_lost_submission_is_not_sent_again_to_wait_for_a_job_that_has_failed_meanwhile(tmp_path):
+    desk = Desk(tmp_path, None, SubmissionUnclear("Socket timed out"), entries=2, chain=True)
+    desk.submitter.submit_due()
+    desk.clock.sleep(10 * desk.scheduler.lookup_grace_s)
+    answer = desk.snapshot(replace(alive(desk, 0), state=JobState.FAILED))
+    desk.submitter.take_in(answer)
+    desk.submitter.resend_lost(answer)
+    desk.submitter.submit_due()
+    assert len(desk.scheduler.requests) == 2
+    assert desk.store.state.entries["entry001"].is_fresh
