@@ -37,6 +37,7 @@ EXIT_STORAGE = 74
 EXIT_RAY_START_FAILED = 90
 EXIT_TIMEOUT = 124
 EXIT_NOT_STARTED = 127
+_TASKS_LIMIT_S = 150.0  # a little more than the program allows itself
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def _run(attempt: Attempt, token: str) -> int:
     if ended.leftovers:
         _say(f"{name} ended {ended.leftovers} processes that the command had left running")
     record = _record(attempt, token, ended)
-    result = collect(attempt.entry, record, attempt.layout)
+    result = collect(attempt.entry, record, attempt.layout, _aggregated_tasks(attempt))
     record = _agreeing(record, result)
     code = _exit_code(record, ended.signal)
     trouble = _write_results(attempt, result)
@@ -79,6 +80,19 @@ def _run(attempt: Attempt, token: str) -> int:
     _say(f"{name} error_mode={result.error_mode} exit_code={code} {trouble or result.reason}".rstrip())
     atomic_write_json(attempt.files.exit, record.to_document())
     return code
+
+
+def _aggregated_tasks(attempt: Attempt) -> str:
+    """Aggregate the script's tasks.pkl into tasks.json, in a process of its own; returns why that could not be."""
+    source = attempt.layout.benchmark_results / "tasks.pkl"
+    if not source.is_file() or not source.stat().st_size:
+        return ""
+    argv = (sys.executable, "-m", "oellm_bench.job.task_stages", str(source), str(source.with_suffix(".json")))
+    done = shell.run(argv, timeout_s=_TASKS_LIMIT_S)
+    if done.returncode == 0:
+        return ""
+    said = done.stderr.strip().splitlines()
+    return f"tasks.pkl cannot be read ({said[-1] if said else 'too large, or too slow'}); left out"
 
 
 def _launch(attempt: Attempt) -> Launch:

@@ -98,6 +98,7 @@ class EntryResult:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Any] = field(default_factory=dict)
     requirements_not_met: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:

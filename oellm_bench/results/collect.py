@@ -20,23 +20,26 @@ _DEEPEST = 50
 _LARGEST_BYTES = 8 << 20  # a result is a handful of numbers; data belongs into files of its own
 
 
-def collect(entry: PlannedEntry, record: ExitRecord, layout: EntryLayout) -> EntryResult:
+def collect(entry: PlannedEntry, record: ExitRecord, layout: EntryLayout, note: str = "") -> EntryResult:
     """Return the result of the attempt that `record` tells of, from its benchmark_results folder.
 
     The record's own failure comes first, then the exit code, the file contract, the script's `is_success`
-    and the requirements. Metrics are kept whatever the outcome. NaN and infinity become strings.
+    and the requirements. Metrics are kept whatever the outcome. NaN and infinity become strings. `note` is added to
+    the reason of a success. A requirement may name a figure of a stage: `task_<stage>_<metric>_<sum|mean|std|count>`.
     """
     params = _read_object(layout.benchmark_results / "params.json")
     metrics = _read_object(layout.benchmark_results / "metrics.json")
+    stages = _read_object(layout.benchmark_results / "tasks.json").values.get("stages", {})
     exec_time_s = None if record.returncode is None else max(0.0, record.ended_at - record.started_at)
     mode, reason = _verdict(entry, record, metrics)
     missed: tuple[str, ...] = ()
     if mode is ErrorMode.SUCCESS:
-        missed = unmet(entry.requirements, {**metrics.values, "exec_time_s": exec_time_s})
+        missed = unmet(entry.requirements, {**_flat(stages), **metrics.values, "exec_time_s": exec_time_s})
         if missed:
             mode, reason = ErrorMode.REQUIREMENTS_NOT_MET, "; ".join(missed)
         else:
-            reason = "; ".join(f"{found.defect}; left out" for found in (params, metrics) if found.is_broken)
+            notes = [f"{found.defect}; left out" for found in (params, metrics) if found.is_broken]
+            reason = "; ".join([*notes, *([note] if note else [])])
     return EntryResult(
         name=entry.name,
         id=entry.id,
@@ -51,8 +54,22 @@ def collect(entry: PlannedEntry, record: ExitRecord, layout: EntryLayout) -> Ent
         parameters=entry.parameters,
         params=params.writable,
         metrics=metrics.writable,
+        stages=stages if isinstance(stages, Mapping) else {},
         requirements_not_met=missed,
     )
+
+
+def _flat(stages: Any) -> dict[str, Any]:
+    """Return the figures of the stages under one name each; nothing where they are not of our shape."""
+    try:
+        return {
+            f"task_{stage}_{metric}_{figure}": value
+            for stage, metrics in stages.items()
+            for metric, figures in metrics.items()
+            for figure, value in figures.items()
+        }
+    except AttributeError:
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

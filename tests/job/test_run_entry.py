@@ -213,6 +213,39 @@ def test_file_contract(job: Job, metrics: str | None, mode: str, code: int, reas
     assert record.returncode == 0
 
 
+WITH_TASKS = """
+import json, os, pathlib, pickle
+class Harm:
+    def __reduce__(self):
+        return os.system, ("touch harm",)
+out = pathlib.Path(os.environ["OELLM_BENCH_RESULTS_PATH"])
+(out / "metrics.json").write_text(json.dumps({"is_success": True}))
+records = [{"stage": "read", "process_time": 1.0}, {"stage": "read", "process_time": 3.0}, Harm()]
+(out / "tasks.pkl").write_bytes(%s)
+"""
+
+
+def test_stages_of_tasks_pkl_are_part_of_the_result_and_nothing_in_it_is_run(job: Job, tmp_path: Path) -> None:
+    bound = Requirement(metric="task_read_process_time_mean", max_value=1.5)
+    job.plan(
+        *(sys.executable, "-c", WITH_TASKS % "pickle.dumps(records)"),
+        contract=True,
+        requirements=(bound,),
+        cwd=str(tmp_path),
+    )
+    assert job.run().returncode == 0
+    result = job.result()
+    assert result.stages["read"]["process_time"] == {"sum": 4.0, "mean": 2.0, "std": 1.0, "count": 2}
+    assert result.error_mode == "requirements_not_met" and "2" in result.reason
+    assert not list(tmp_path.rglob("harm"))
+
+
+def test_a_tasks_pkl_that_cannot_be_read_is_said_and_fails_nobody(job: Job) -> None:
+    job.plan(sys.executable, "-c", WITH_TASKS % "b'no pickle'", contract=True)
+    assert job.run().returncode == 0
+    assert job.result().success and "tasks.pkl cannot be read" in job.result().reason
+
+
 def test_results_of_an_earlier_attempt_are_not_taken(job: Job) -> None:
     job.plan(*writes('{"is_success": true}'), contract=True)
     assert job.run().returncode == 0
