@@ -15,6 +15,7 @@ from oellm_bench.core.events import Selected
 from oellm_bench.core.job import JobId, JobState, JobStatus, Snapshot
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.delivery import SinkDelivery
+from oellm_bench.gates import CommandPool, Gates
 from oellm_bench.monitor import Monitor
 from oellm_bench.schedulers.base import Limits, Scheduler, SubmitRequest
 from oellm_bench.session import Session
@@ -127,7 +128,8 @@ def _monitor(folder: Path, jobs: int) -> tuple[Monitor, RunningForever]:
         store=store,
         scheduler=scheduler,
         submitter=submitter,
-        settings=(watch_settings(settings, {}),),
+        settings=(watched := (watch_settings(settings, {}),)),
+        gates=Gates(plan, session.layout, watched, CommandPool()),
         actions=ActionRunner(folder / "actions", timeout_s=1, attempts=1, environment={}),
         delivery=SinkDelivery({}, session.id, {}),
         clock=clock,
