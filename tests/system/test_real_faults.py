@@ -82,6 +82,23 @@ def test_jobs_that_a_killed_controller_has_forgotten_are_judged_by_their_own_rec
     assert set(fragile.jobs_in_accounting().values()) <= {1}
 
 
+def test_a_slurmd_that_is_killed_is_a_node_failure_and_the_entry_runs_elsewhere(fragile):
+    policy = {"mode": "node_fail", "implementation": {"class_name": "AlwaysRestartPolicy", "max_retries": 2}}
+    fragile.write(
+        backend=shell('[ "$OELLM_BENCH_ATTEMPT" -ge 2 ] || sleep 300'),
+        restart_policies=[policy],
+        monitoring={"interval_s": 1.0},
+    )
+    fragile.run("submit")
+    fragile.wait_running()
+    node = fragile.json("status")["entries"][0]["node"]
+    fragile.cluster.fault(node, "kill")
+    done = fragile.run("monitor", timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert fragile.ended_modes() == ["node_fail", "success"]
+    assert fragile.json("status")["entries"][0]["node"] != node
+
+
 def test_accounting_that_stops_changes_no_verdict(fragile):
     """While it is away an ended job may be known to nobody: that is no reason to call it lost."""
     fragile.write(
