@@ -81,8 +81,10 @@ image=$output/${definition}_$(uname -m)$append_date.sif
 say "building $image from $source"
 # Compression takes most of the time; level 1 of zstd is six times faster than the default and 7 % larger.
 "$program" build --force --fakeroot --mksquashfs-args '-comp zstd -Xcompression-level 1' \
-  "$image.part" "$work/image.def" >&2
-mv -- "$image.part" "$image"
+  "$work/image.sif" "$work/image.def" >&2
+# Whoever else builds the same image at the same time has a part of his own: the last one whole stays.
+mv -- "$work/image.sif" "$image.$$.part"
+mv -- "$image.$$.part" "$image"
 
 commit='' changes=''
 if git -C "$folder" rev-parse HEAD >/dev/null 2>&1; then
@@ -114,7 +116,7 @@ document = {
     "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     "built_with": program,
 }
-part = image + ".json.part"
+part = f"{image}.json.{os.getpid()}.part"
 pathlib.Path(part).write_text(json.dumps(document, indent=1) + "\n")
 os.replace(part, image + ".json")
 PYTHON

@@ -37,7 +37,6 @@ def make_book(session: Session, plan: Plan) -> Book:
         session8=session.session8,
         plan=plan,
         layout=session.layout,
-        looked_up_since=session.looked_up_since,
         max_parallel=session.max_parallel,
         max_submit=session.max_submit,
     )
@@ -45,7 +44,13 @@ def make_book(session: Session, plan: Plan) -> Book:
 
 def make_submitter(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> Submitter:
     """Return what submits a session's entries."""
-    return Submitter(book=make_book(session, plan), store=store, scheduler=open_scheduler(session), clock=clock)
+    return Submitter(
+        book=make_book(session, plan),
+        store=store,
+        scheduler=open_scheduler(session),
+        clock=clock,
+        looked_up_since=session.looked_up_since,
+    )
 
 
 def make_gates(session: Session, plan: Plan, settings: Sequence[WatchSettings]) -> Gates:

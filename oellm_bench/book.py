@@ -22,7 +22,6 @@ class Book:
     session8: str
     plan: Plan
     layout: SessionLayout
-    looked_up_since: float = 0.0
     max_parallel: int | None = None
     max_submit: int | None = None
 

@@ -24,16 +24,6 @@ class Shape:
     partition: str
     trial: Trial
 
-    @property
-    def node_hours(self) -> float:
-        """Return the most node-hours these entries can cost without restarts."""
-        return sum(entry.resources.node_hours for entry in self.entries)
-
-    @property
-    def gpu_hours(self) -> float:
-        """Return the most GPU-hours these entries can cost without restarts."""
-        return sum(entry.resources.gpu_hours for entry in self.entries)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from oellm_bench.config.project import ConfiguredPoint
@@ -37,12 +37,8 @@ def fill(
     def filled(text: str, fill_in: Callable[[str, Lookup], str] = expand) -> str:
         try:
             return fill_in(text, lookup)
-        except UnknownPlaceholder as err:
-            fix = f"{nearest(err.name, known)}; write {{{{ and }}}} for literal braces"
-            where = point.variant.provenance.where("backend")
-            problems.append(Problem(what=f"{{{err.name}}} has no value", where=where, fix=fix))
         except ValueError as err:
-            problems.append(Problem(what=str(err), where=point.variant.provenance.where("backend")))
+            problems.append(unfilled(err, point.variant.provenance.where("backend"), known))
         return text
 
     line = 2 if launch.shell else -1
@@ -52,6 +48,14 @@ def fill(
     if problems:
         raise ConfigError(problems)
     return result
+
+
+def unfilled(err: ValueError, where: str, known: Sequence[str] = ()) -> Problem:
+    """Return the problem of a template that `expand` could not fill in; `known`: names that have a value."""
+    if not isinstance(err, UnknownPlaceholder):
+        return Problem(what=str(err), where=where)
+    fix = "; ".join(filter(None, (nearest(err.name, known), "write {{ and }} for literal braces")))
+    return Problem(what=f"{{{err.name}}} has no value", where=where, fix=fix)
 
 
 def entry_lookup(entry: PlannedEntry, project: str, layout: SessionLayout) -> Lookup:

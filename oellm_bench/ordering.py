@@ -14,8 +14,8 @@ from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import ConfigError, Problem, nearest
-from oellm_bench.filling import entry_lookup
-from oellm_bench.placeholders import UnknownPlaceholder, expand
+from oellm_bench.filling import entry_lookup, unfilled
+from oellm_bench.placeholders import expand
 from oellm_bench.state.model import EntryState, SessionState
 
 Pair = tuple[PlannedEntry, ConfiguredPoint]
@@ -57,7 +57,7 @@ def _predecessors(
         try:
             pattern = expand(template, entry_lookup(entry, point.project.project.name, layout))
         except ValueError as err:
-            problems.append(_unfilled(err, where))
+            problems.append(unfilled(err, where))
             continue
         fitting = [name for name in known.fitting(pattern) if name != entry.name]
         if not fitting:
@@ -115,7 +115,7 @@ def _conditions(
                     expand(text, lookup)
                 names = [expand(text, lookup) for text in condition.entries()]
             except ValueError as err:
-                problems.append(_unfilled(err, where))
+                problems.append(unfilled(err, where))
                 continue
             problems += [
                 Problem(what=f"no entry is called '{name}'", where=where, fix=known.nearest(name))
@@ -125,13 +125,6 @@ def _conditions(
             if kind == "start_conditions":
                 required += [expand(text, lookup) for text in condition.requires()]
     return required, problems
-
-
-def _unfilled(err: ValueError, where: str) -> Problem:
-    if isinstance(err, UnknownPlaceholder):
-        fix = "write {{ and }} for literal braces"
-        return Problem(what=f"{{{err.name}}} has no value", where=where, fix=fix)
-    return Problem(what=str(err), where=where)
 
 
 def _circles(edges: Mapping[str, set[str]], pairs: Sequence[Pair]) -> Iterator[Problem]:
@@ -192,11 +185,10 @@ def was_superseded(entry: PlannedEntry, waited_for: Collection[str], state: Sess
 
     None while that is not decided.
     """
-    for other in map(state.entries.get, entry.after):
-        for attempt in other.attempts if other is not None else ():
+    for other in filter(None, map(state.entries.get, entry.after)):
+        for attempt in other.attempts:
             if attempt.job_id not in waited_for:
                 continue
-            assert other is not None
             if attempt is not other.last or other.restart_due:
                 return True
             if not other.over and (attempt.may_be_over or attempt.is_over):

@@ -80,8 +80,7 @@ class Head:
         self._timeout_s = float(spec["ray"]["startup_timeout_s"])
         self._token = secrets.token_hex(32)
         self._temp_dir = _temp_dir()
-        # Held as long as we live, in whatever process namespace: a folder whose lock is free has no owner any more.
-        self._lock = _lock(self._temp_dir)
+        _own(self._temp_dir)
         argv = _head_argv(spec["ray"], self._temp_dir)
         try:
             with Path(spec["startup_log"]).open("ab") as log:
@@ -112,10 +111,7 @@ class Head:
         return address.read_text(encoding="utf-8").strip()
 
     def stop(self, logs_path: Path, *, at_once: bool = False) -> None:
-        """End this head and nothing else, keep its logs, remove its folder.
-
-        `at_once`: whoever stopped us will kill us soon, and then nobody removes anything.
-        """
+        """End this head and nothing else, keep its logs, remove its folder; `at_once` where we are killed soon."""
         if self.process.poll() is None and not at_once:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -277,27 +273,19 @@ def _temp_dir() -> Path:
     raise HeadFailed(f"no writable folder for temporary files with a path of at most {room} bytes; set TMPDIR")
 
 
-def _lock(folder: Path) -> int | None:
-    """Return a descriptor that holds the folder's lock, None where another process has it. Raises OSError."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+def _own(folder: Path) -> None:
+    """Hold the folder's lock as long as this process lives; the file shows up under its name already locked."""
+    part = folder / f"{_LOCK}.part"
+    fcntl.flock(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), fcntl.LOCK_EX)
+    part.rename(folder / _LOCK)
 
 
 def _remove_ownerless(root: Path) -> None:
     """Remove the folders of heads that were killed with all that could have removed them."""
-    for folder in root.glob(f"{_TEMP_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if folder.stat().st_uid != os.getuid() or not (folder / _LOCK).exists():
-                continue  # another user's, or one that is only just being made
-            descriptor = _lock(folder)
-            if descriptor is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(descriptor)
+    for lock in root.glob(f"{_TEMP_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError), lock.open("r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _children() -> dict[int, list[int]]:

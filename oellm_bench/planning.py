@@ -35,6 +35,7 @@ from oellm_bench.ordering import with_predecessors
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
+from oellm_bench.watch import WatchTable
 
 # A script may have 4 MB (max_script_size in slurm.conf(5)), and an entry's line in the map takes up to 200 bytes.
 ARRAY_CHUNK = 10_000
@@ -64,6 +65,7 @@ class _Draft:
     point: ConfiguredPoint
     launch: LaunchCommand
     launcher: tuple[str, ...]
+    container: Launcher
     contract: bool
 
 
@@ -76,7 +78,7 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
     points = configured_points(composition)
     drafts = _drafts(points)
     numbers = _numbers(drafts, previous or {})
-    watch = _WatchTable()
+    watch = WatchTable()
     problems: dict[Problem, None] = {}
     entries: list[tuple[PlannedEntry, ConfiguredPoint]] = []
     for draft in drafts:
@@ -136,7 +138,8 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     environment = {name: value_text(value) for name, value in project.slurm.environment.items()}
     launcher = (*srun_argv(project.slurm.srun), *to_argv(project.slurm.launcher_cmd))
     launch = replace(launch, environment={**environment, **launch.environment})
-    if project.container.instantiate(Launcher).isolates and launch.argv[0] == sys.executable:
+    container: Launcher = project.container.instantiate(Launcher)
+    if container.isolates and launch.argv[0] == sys.executable:
         launch = replace(launch, argv=("python3", *launch.argv[1:]))  # the image has its own
     entry_id = identity(
         {
@@ -148,7 +151,15 @@ def _draft(point: ConfiguredPoint) -> _Draft:
         }
     )
     name = entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
-    return _Draft(id=entry_id, name=name, point=point, launch=launch, launcher=launcher, contract=backend.contract)
+    return _Draft(
+        id=entry_id,
+        name=name,
+        point=point,
+        launch=launch,
+        launcher=launcher,
+        container=container,
+        contract=backend.contract,
+    )
 
 
 def _identity_of(launch: LaunchCommand) -> dict[str, Any]:
@@ -193,7 +204,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
     project = draft.point.project
     walltime_s = round(project.project.timeout_s + project.slurm.cleanup_s + project.ray.overhead_s)
     filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
-    container: Launcher = project.container.instantiate(Launcher)
+    container = draft.container
     place = _place(draft, filled.cwd or str(Path.cwd()), SessionLayout(session_dir))
     return PlannedEntry(
         index=index,
@@ -227,26 +238,6 @@ def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
         readable=(str(layout.root), *draft.launch.reads, *dict.fromkeys(p for p in datasets if p.startswith("/"))),
         writable=(str(layout.entry(draft.name).root),),
     )
-
-
-class _WatchTable:
-    """The distinct monitoring and restart settings of a plan, each once."""
-
-    def __init__(self) -> None:
-        self.settings: list[Mapping[str, Any]] = []
-        self._by_identity: dict[tuple[int, int], int] = {}  # most points share the very objects
-        self._by_content: dict[str, int] = {}
-
-    def index(self, project: Project) -> int:
-        """Return where a point's settings stand in the table, adding them if they are new."""
-        identity_key = (id(project.monitoring), id(project.restart))
-        if identity_key not in self._by_identity:
-            settings = {"monitoring": asdict(project.monitoring), "restart": asdict(project.restart)}
-            position = self._by_content.setdefault(repr(settings), len(self.settings))
-            if position == len(self.settings):
-                self.settings.append(settings)
-            self._by_identity[identity_key] = position
-        return self._by_identity[identity_key]
 
 
 def _render(

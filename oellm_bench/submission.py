@@ -16,7 +16,7 @@ from oellm_bench.core.result import ErrorMode
 from oellm_bench.core.token import session_prefix
 from oellm_bench.errors import QueueFull, SchedulerError, SchedulerUnavailable, SubmissionRejected
 from oellm_bench.judging import exit_record
-from oellm_bench.monitoring.reconcile import adoptions, match, observations
+from oellm_bench.monitoring.reconcile import Matched, adoptions, match, observations
 from oellm_bench.ordering import alive_until
 from oellm_bench.schedulers.base import Limits, Scheduler
 from oellm_bench.state.model import EntryState, SessionState
@@ -43,6 +43,7 @@ class Submitter:
     store: SessionStore
     scheduler: Scheduler
     clock: Clock
+    looked_up_since: float = 0.0  # jobs submitted before that (epoch seconds) are not this session's
     _answered_at: float = 0.0  # when the queue was last asked and answered, its answer taken into the state
 
     def submit_due(self) -> list[Submitted]:
@@ -75,16 +76,19 @@ class Submitter:
 
     def _look(self) -> None:
         """Ask the scheduler again in the middle of a long round."""
-        session = session_prefix(self.book.session8)
-        snapshot = self.scheduler.snapshot(session, self.book.looked_up_since)
-        self.take_in(snapshot)
+        self.take_in(self._snapshot(insist=False))
 
-    def take_in(self, snapshot: Snapshot) -> None:
-        """Journal what a snapshot says new."""
+    def _snapshot(self, *, insist: bool) -> Snapshot:
+        return self.scheduler.snapshot(session_prefix(self.book.session8), self.looked_up_since, insist=insist)
+
+    def take_in(self, snapshot: Snapshot) -> Matched:
+        """Journal what a snapshot says new, and return it by attempt."""
         with self.store.locked():
-            self.store.append(*observations(self.store.state, match(snapshot, self.store.state), snapshot))
+            matched = match(snapshot, self.store.state)
+            self.store.append(*observations(self.store.state, matched, snapshot))
         if snapshot.queue_answered:
             self._answered_at = max(self._answered_at, snapshot.taken_at)
+        return matched
 
     def _submit(self, batch: Sequence[Intended], submitted: list[Submitted]) -> bool:
         """Make submissions, add those with an id to `submitted`, and tell whether more would have a chance."""
@@ -122,10 +126,9 @@ class Submitter:
         state = self.store.state
         waited_for = {other for entry in self.book.plan.entries for other in entry.after}
         alive = any(i in waited_for and e.last and not e.last.is_over for i, e in state.entries.items())
-        if not alive and not list(_unanswered(state)):
+        if not alive and not any(_unanswered(state)):
             return
-        prefix, since = session_prefix(self.book.session8), self.book.looked_up_since
-        snapshot = self.scheduler.snapshot(prefix, since, insist=True)
+        snapshot = self._snapshot(insist=True)
         self.adopt(snapshot)
         self.take_in(snapshot)
         self.resend_lost(snapshot)
@@ -133,6 +136,8 @@ class Submitter:
     def adopt(self, snapshot: Snapshot) -> None:
         """Take note of jobs whose submission never got its answer and that are there all the same."""
         with self.store.locked():
+            if not any(_unanswered(self.store.state)):
+                return
             matched = match(snapshot, self.store.state)
             self.store.append(*adoptions(self.store.state, matched, snapshot.taken_at))
             self.store.append(*self._witnessed(snapshot.taken_at))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from oellm_bench.config.schema import Project
 from oellm_bench.config.typing import parse
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.monitoring.settings import MonitoringConfig
@@ -40,3 +41,23 @@ def watch_settings(document: Mapping[str, Any], actions: Mapping[str, str]) -> W
         policies=policies_by_mode(restart),
         scanner=Scanner(monitoring.log_signals),
     )
+
+
+class WatchTable:
+    """The distinct monitoring and restart settings of a plan, each once."""
+
+    def __init__(self) -> None:
+        self.settings: list[Mapping[str, Any]] = []
+        self._by_identity: dict[tuple[int, int], int] = {}  # most points share the very objects
+        self._by_content: dict[str, int] = {}
+
+    def index(self, project: Project) -> int:
+        """Return where a point's settings stand in the table, adding them if they are new."""
+        identity_key = (id(project.monitoring), id(project.restart))
+        if identity_key not in self._by_identity:
+            settings = {"monitoring": asdict(project.monitoring), "restart": asdict(project.restart)}
+            position = self._by_content.setdefault(repr(settings), len(self.settings))
+            if position == len(self.settings):
+                self.settings.append(settings)
+            self._by_identity[identity_key] = position
+        return self._by_identity[identity_key]

@@ -13,7 +13,7 @@ from oellm_bench.checking import Report, check_plan
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.clock import SystemClock
-from oellm_bench.core.plan import Plan, entry_document
+from oellm_bench.core.plan import Plan, entry_document, gpu_hours, node_hours
 from oellm_bench.errors import EXIT_DONE, EXIT_USAGE, SchedulerError
 from oellm_bench.log import set_up
 from oellm_bench.session import Session
@@ -36,15 +36,16 @@ def run(args: argparse.Namespace) -> int:
         print_json(plan_document(session, plan, args.limit, report))
     elif report is not None:
         _print_report(report)
-    for problem in report.problems if report is not None else ():
+    problems = () if report is None else report.problems
+    for problem in problems:
         sys.stderr.write(f"oellm-bench: {problem}\n")
-    for warning in report.warnings if report is not None else ():
+    for warning in () if report is None else report.warnings:
         sys.stderr.write(f"oellm-bench: the scheduler takes it all the same: {warning}\n")
-    if not args.json and not (report is not None and report.problems):
+    if not (args.json or problems):
         sys.stderr.write(
             "nothing was submitted; `oellm-bench submit` with the same arguments does (--fake: on this machine)\n"
         )
-    return EXIT_USAGE if report is not None and report.problems else EXIT_DONE
+    return EXIT_USAGE if problems else EXIT_DONE
 
 
 def _check(prepared: Prepared, session: Session) -> Report:
@@ -84,8 +85,8 @@ def _print_report(report: Report) -> None:
             shape.entries[0].resources.nodes,
             shape.entries[0].resources.gpus,
             format_slurm_time(shape.entries[0].resources.walltime_s),
-            f"{shape.node_hours:.4g}",
-            f"{shape.gpu_hours:.4g}",
+            f"{node_hours(shape.entries):.4g}",
+            f"{gpu_hours(shape.entries):.4g}",
             shape.trial.message if shape.trial.accepted else "refused, see below",
         )
         for shape in report.shapes
@@ -134,8 +135,8 @@ def report_document(report: Report) -> dict[str, Any]:
                 "entries": [entry.name for entry in shape.entries],
                 "partition": shape.partition,
                 **asdict(shape.entries[0].resources),
-                "node_hours": shape.node_hours,
-                "gpu_hours": shape.gpu_hours,
+                "node_hours": node_hours(shape.entries),
+                "gpu_hours": gpu_hours(shape.entries),
                 "accepted": shape.trial.accepted,
                 "message": shape.trial.message,
             }

@@ -28,15 +28,11 @@ def all_of(conditions: Sequence[Condition], facts: Facts) -> Finding:
     if not missed:
         final = all(finding.is_final for finding in held)
         return Finding(holds=True, is_final=final, reason="; ".join(finding.reason for finding in held))
-    for decisive in (lambda f: f.never, lambda f: f.is_known, lambda f: True):
-        found = next((finding for finding in missed if decisive(finding)), None)
-        if found is not None:
-            return replace(found, holds=False)
-    raise AssertionError("one of them is missed")
+    return replace(min(missed, key=lambda finding: (not finding.never, not finding.is_known)), holds=False)
 
 
 def any_of(conditions: Sequence[Condition], facts: Facts) -> Finding:
-    """Return whether one of the conditions holds: the opposite of all of their opposites."""
+    """Return whether one of the conditions holds; a costly one is asked only while no other does."""
     missed = []
     for condition in sorted(conditions, key=lambda part: part.is_costly):
         finding = condition.check(facts)
@@ -90,15 +86,22 @@ class AndConfig(ListConfig):
     """All of these."""
 
 
+class _Listed(_Combined):
+    """What stands over a list of conditions."""
+
+    def __init__(self, config: ListConfig) -> None:
+        self.config = config
+        super().__init__([(f"conditions.{number}", part) for number, part in enumerate(config.conditions)])
+
+
 @register
-class AndCondition(_Combined):
+class AndCondition(_Listed):
     """Holds while all of its conditions do."""
 
     config: AndConfig
 
     def __init__(self, config: AndConfig) -> None:
-        self.config = config
-        super().__init__([(f"conditions.{number}", part) for number, part in enumerate(config.conditions)])
+        super().__init__(config)
         self.needs_a_running_job = any(part.needs_a_running_job for part in self._parts)
 
     def requires(self) -> Sequence[str]:
@@ -116,14 +119,13 @@ class OrConfig(ListConfig):
 
 
 @register
-class OrCondition(_Combined):
+class OrCondition(_Listed):
     """Holds while one of its conditions does."""
 
     config: OrConfig
 
     def __init__(self, config: OrConfig) -> None:
-        self.config = config
-        super().__init__([(f"conditions.{number}", part) for number, part in enumerate(config.conditions)])
+        super().__init__(config)
         self.needs_a_running_job = all(part.needs_a_running_job for part in self._parts)
 
     def check(self, facts: Facts) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,16 @@ class PlannedEntry:
     watch: int = 0
 
 
+def node_hours(entries: Iterable[PlannedEntry]) -> float:
+    """Return the most node-hours these entries can cost without restarts."""
+    return sum(entry.resources.node_hours for entry in entries)
+
+
+def gpu_hours(entries: Iterable[PlannedEntry]) -> float:
+    """Return the most GPU-hours these entries can cost without restarts."""
+    return sum(entry.resources.gpu_hours for entry in entries)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The frozen list of entries of one campaign.
@@ -69,12 +79,12 @@ class Plan:
     @property
     def node_hours(self) -> float:
         """Return the most node-hours the campaign can cost without restarts."""
-        return sum(entry.resources.node_hours for entry in self.entries)
+        return node_hours(self.entries)
 
     @property
     def gpu_hours(self) -> float:
         """Return the most GPU-hours the campaign can cost without restarts."""
-        return sum(entry.resources.gpu_hours for entry in self.entries)
+        return gpu_hours(self.entries)
 
     @functools.cached_property
     def by_id(self) -> dict[str, PlannedEntry]:

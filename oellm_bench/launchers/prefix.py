@@ -29,8 +29,7 @@ def srun_argv(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 def container_program(prefix: Sequence[str]) -> str:
     """Return the program of a launcher prefix that decides over the environment: apptainer, docker, srun, ..."""
-    found = _container(prefix)
-    return PurePath(prefix[found if found is not None else 0]).name if prefix else ""
+    return PurePath(prefix[_container(prefix) or 0]).name if prefix else ""
 
 
 def _container(prefix: Sequence[str]) -> int | None:
@@ -49,12 +48,11 @@ def can_pass_environment(prefix: Sequence[str]) -> bool:
 
 def with_environment(prefix: Sequence[str], environment: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the prefix and the variables to add, so that `environment` arrives behind the prefix."""
-    program = container_program(prefix)
-    if program in _BY_VARIABLE:
+    index = _container(prefix)
+    if index is None:
+        return tuple(prefix), {}
+    if container_program(prefix) in _BY_VARIABLE:
         marks = _BY_VARIABLE.values()  # either program may be a link to the other one
         return tuple(prefix), {f"{mark}{name}": value for name, value in environment.items() for mark in marks}
-    if program in _BY_NAME and _container(prefix) is not None:
-        verb = (_container(prefix) or 0) + 2
-        flags = [part for name in environment for part in ("--env", name)]
-        return (*prefix[:verb], *flags, *prefix[verb:]), {}
-    return tuple(prefix), {}
+    flags = [part for name in environment for part in ("--env", name)]
+    return (*prefix[: index + 2], *flags, *prefix[index + 2 :]), {}

@@ -14,7 +14,7 @@ from oellm_bench.rendering.sbatch_values import COMMON, value_problem
 from oellm_bench.units import format_slurm_time, parse_slurm_time
 
 # Set by this tool for every submission: a value of the user's would break the book-keeping.
-_OURS = ("array", "job-name", "output", "error", "parsable", "test-only", "wait", "wrap", "clusters")
+OURS = ("array", "job-name", "output", "error", "parsable", "test-only", "wait", "wrap", "clusters")
 
 _PLAIN = re.compile(r"[\w.,:;/@%+=*\[\]&|-]+", re.ASCII)
 _COUNT = re.compile(r"(?:[\d,:]+-)?(?P<last>\d+)")
@@ -31,7 +31,7 @@ def check(options: Mapping[str, Any]) -> list[Problem]:
         other = written.setdefault(name, key)
         if other != key:
             problems.append(Problem(what=f"'{key}' and '{other}' are one option", where=key, fix="take one out"))
-        elif name in _OURS:
+        elif name in OURS:
             problems.append(Problem(what=f"'{key}' is set by oellm-bench itself", where=key, fix="take it out"))
         elif name not in slurm_options.ALL:
             problems.append(

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from oellm_bench.core.slurm_options import input_variable
-from oellm_bench.rendering.directives import directives_in
+from oellm_bench.rendering.directives import OURS, directives_in
 
 # They filter, sort and format what the queries print, or make scancel ask back.
 _OF_QUERIES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
-# Input variables of sbatch(1) that would make another job of what was planned, whatever the script says.
-_OVERRIDING = (
-    "SBATCH_ARRAY_INX",
-    "SBATCH_JOB_NAME",
-    "SBATCH_OUTPUT",
-    "SBATCH_ERROR",
-    "SBATCH_WAIT",
-    "SBATCH_TEST_ONLY",
-)
+# Of what this tool sets itself, sbatch's variables would make another job.
+_OVERRIDING = {input_variable(name) for name in OURS}
 # Of the variables that SLURM sets inside a job these configure its commands; the others speak of that job.
 _OF_COMMANDS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_TIME_FORMAT")
 _OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")

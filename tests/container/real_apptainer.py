@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -26,12 +27,16 @@ def ray_image() -> Path:
     definition = ROOT / "container" / "ray-cpu"
     parts = [path.read_bytes() for path in (*sorted(definition.iterdir()), BUILD)]
     folder = IMAGES / hashlib.sha256(b"".join(parts)).hexdigest()[:16]
-    images = list(folder.glob("*.sif"))
-    if not images or not images[0].with_name(f"{images[0].name}.json").exists():
-        shutil.rmtree(IMAGES, ignore_errors=True)
-        _run([str(BUILD), "--backend", "ray-cpu", "--output", str(folder)], BUILD_TIMEOUT_S)
-        images = list(folder.glob("*.sif"))
-    return images[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # of several runs of the tests in one checkout, one builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list(folder.glob("*.sif.json")):
+            _run([str(BUILD), "--backend", "ray-cpu", "--output", str(folder)], BUILD_TIMEOUT_S)
+            for old in IMAGES.iterdir():
+                if old != folder:
+                    shutil.rmtree(old, ignore_errors=True)
+        [image] = folder.glob("*.sif")
+    return image
 
 
 def _need_apptainer() -> None:

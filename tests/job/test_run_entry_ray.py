@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -258,3 +260,18 @@ def test_demo_script_refuses_to_run_without_a_head(job: Job) -> None:
     job.plan(sys.executable, str(DEMO), "--benchmark-results-path", str(job.folder.benchmark_results))
     assert job.run(RAY_ADDRESS="").returncode == 2
     assert "RAY_ADDRESS is empty" in job.attempt().stderr.read_text()
+
+
+def test_folders_whose_owner_was_killed_are_removed_and_all_others_stay(
+    job: Job, stand_in: Callable[..., RayHead], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="obt-", dir="/tmp") as name:
+        monkeypatch.setenv("TMPDIR", name)
+        for folder in ("obr-ownerless", "obr-owned", "obr-being-made"):
+            (Path(name) / folder).mkdir()
+        (Path(name) / "obr-ownerless" / "owner.lock").touch()
+        with (Path(name) / "obr-owned" / "owner.lock").open("w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            job.plan("true", ray=stand_in(HEAD + "exec sleep 600"))
+            assert job.run().returncode == 0
+        assert sorted(path.name for path in Path(name).iterdir()) == ["obr-being-made", "obr-owned"]

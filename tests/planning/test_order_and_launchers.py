@@ -160,6 +160,9 @@ def test_srun_hands_on_what_it_has(campaign):
     ("slurm", "what"),
     [
         ("{launcher_cmd: my-wrapper, launcher_env_passthrough: true}", "how 'my-wrapper' takes variables"),
+        ("{launcher_cmd: docker compose up, launcher_env_passthrough: true}", "how 'docker' takes variables"),
+        ("{srun: {ntasks: 0}}", "'0' is no value of --ntasks"),
+        ("{monitor_job: {tiem: 1}}", "sbatch has no option 'tiem'"),
         ("{srun: {ntask: 4}}", "srun has no option 'ntask'; did you mean 'ntasks'?"),
         ("{array: true, hetjob: [{nodes: 2}]}", "SLURM has no arrays of heterogeneous jobs"),
         ("{hetjob: [{nodes: 2}, {node: 2}]}", "sbatch has no option 'node'; did you mean 'nodes'?"),

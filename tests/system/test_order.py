@@ -261,3 +261,14 @@ def test_a_dry_run_as_json_has_the_very_calls(campaign):
     campaign.write(backend=shell("true"), sweep=CHAIN)
     document = campaign.json("submit", "--dry-run")
     assert [call[0] for call in document["calls"]] == ["sbatch"] * 3 and len(document["scripts"]) == 3
+
+
+def test_plan_check_names_the_datasets_and_folders_that_are_not_there(campaign):
+    campaign.write(
+        backend={"class_name": "CommandBackend", "command": ["cat", "{dataset:d,raw}"], "cwd": "/no/such/folder"},
+        datasets={"d": {"raw": "/no/such/data", "remote": "s3://bucket/data"}},
+    )
+    done = campaign.run("plan", "--fake", "--check")
+    assert done.returncode == 2
+    assert "datasets.d.raw: '/no/such/data' is not there" in done.stderr
+    assert "backend.cwd: '/no/such/folder' is not there" in done.stderr and "s3://" not in done.stderr

@@ -324,3 +324,16 @@ def test_a_cancel_does_not_wait_for_a_query_that_is_left_alone(real):
     assert "left alone" in real.run("status").stdout
     assert real.run("cancel", real.session_dir.name).returncode == 0
     real.wait(lambda: "CANCELLED" in real.cluster.command("squeue", "-h", "-t", "all", "-o", "%T %j").split("\n")[0])
+
+
+def test_one_look_asks_slurm_once_however_long_a_condition_takes(real):
+    slow = {"class_name": "CommandCondition", "command": ["sleep", "2"]}
+    real.write(
+        backend=shell("sleep 300"),
+        monitoring={"cancel_conditions": [{"class_name": "NotCondition", "condition": slow}]},
+    )
+    real.run("submit")
+    before = real.json("status")["scheduler_budget"]["made"]
+    assert real.run("monitor", "--once").returncode == 0
+    assert real.json("status")["scheduler_budget"]["made"] - before <= 4  # two for the look, two for this status
+    real.run("cancel", real.session_dir.name)

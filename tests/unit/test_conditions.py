@@ -129,10 +129,15 @@ def test_a_command_that_nobody_asks_for_any_more_is_ended(tmp_path):
     line = f"echo $$ >{tmp_path}/pid; exec sleep 60"
     check(tmp_path, pool=pool, class_name="CommandCondition", command=line)
     assert not pool.has_answered
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert is_alive((tmp_path / "pid").read_text().strip())
     pool.begin()  # a look in which it is asked for, and one in which it is not
     assert pool.has_answered
     pool.begin()
-    assert not (tmp_path / "pid").exists() or not is_alive((tmp_path / "pid").read_text().strip())
+    assert not is_alive((tmp_path / "pid").read_text().strip())
 
 
 @pytest.mark.parametrize(

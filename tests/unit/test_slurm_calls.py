@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 
 import pytest
 
@@ -99,6 +100,34 @@ def test_a_ledger_that_cannot_be_read_stops_no_call(ledger, tmp_path, text):
     assert ledger.budget().left == 4
 
 
+@pytest.mark.parametrize(("tokens", "left"), [("NaN", 4), ("Infinity", 4), ("1e9", 4), ("-1e9", 0)])
+def test_a_number_of_tokens_that_cannot_be_is_none(tmp_path, tokens, left):
+    (tmp_path / "calls.json").write_text(f'{{"tokens": {tokens}, "at": {time.time()}, "made": 0, "pauses": {{}}}}')
+    ledger = Ledger(tmp_path / "calls.json", per_s=1000, burst=5)
+    ledger.take()
+    assert ledger.budget().left >= left and ledger.budget().left <= 5
+
+
+def test_only_one_caller_tries_after_a_pause(ledger, squeue):
+    query(ledger)
+    after_the_pause(squeue)
+    assert [ledger.may_try("squeue"), ledger.may_try("squeue")] == [True, False]
+
+
+def test_a_call_that_the_budget_has_no_place_for_in_time_is_not_made(tmp_path):
+    calls = SlurmCalls(Ledger(tmp_path / "calls.json", per_s=10, burst=1), timeout_s=5)
+    calls.call(("true",), os.environ)
+    with pytest.raises(SchedulerUnavailable, match="no place for it in time"):
+        calls.call(("true",), os.environ, not_after=time.time())
+
+
+@pytest.mark.parametrize("field", ["calls_per_s", "call_burst", "timeout_s", "lookup_grace_s"])
+def test_a_client_with_numbers_that_cannot_work_is_refused(campaign, field):
+    client = f"slurm: {{client: {{class_name: SlurmClient, {field}: -1}}}}"
+    problem = campaign.root(client).problem()
+    assert f"slurm.client.{field}: this number cannot work" in problem and "my.yaml:" in problem
+
+
 def test_a_command_that_is_not_installed_is_said_to_be_missing(ledger):
     with pytest.raises(SchedulerUnavailable, match="no-such-command is not installed here"):
         SlurmCalls(ledger, timeout_s=5).call(("no-such-command",), {})
@@ -119,6 +148,7 @@ def test_a_variable_of_sbatch_does_not_outdo_the_plan():
         "SBATCH_MEM_PER_NODE": "1",
         "SBATCH_REQUEUE": "1",
         "SBATCH_JOB_NAME": "x",
+        "SBATCH_CLUSTERS": "another",
         "SBATCH_ACCOUNT": "mine",
     }
     assert submission_environment(inherited, SCRIPT) == {"SBATCH_ACCOUNT": "mine"}
