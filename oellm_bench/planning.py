@@ -6,13 +6,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-import oellm_bench
 from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.config.check import problems_of
@@ -23,7 +21,7 @@ from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry, to_text
 from oellm_bench.core.plugin import PluginConfig
-from oellm_bench.core.resources import Resources
+from oellm_bench.core.resources import RayHead, Resources
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.filling import fill
 from oellm_bench.launchers.base import Launcher, Place
@@ -34,11 +32,8 @@ from oellm_bench.naming import entry_name, identity
 from oellm_bench.ordering import with_predecessors
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
-from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
+from oellm_bench.scripting import render
 from oellm_bench.watch import WatchTable
-
-# A script may have 4 MB (max_script_size in slurm.conf(5)), and an entry's line in the map takes up to 200 bytes.
-ARRAY_CHUNK = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +86,7 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
     if problems:
         raise ConfigError(problems)
     entries.sort(key=lambda pair: pair[0].index)
-    planned, scripts = _render(with_predecessors(entries, SessionLayout(session_dir)), session_dir)
+    planned, scripts = render(with_predecessors(entries, SessionLayout(session_dir)), session_dir)
     project = points[0].project
     plan = Plan(
         project=project.project.name,
@@ -147,7 +142,7 @@ def _draft(point: ConfiguredPoint) -> _Draft:
             "parameters": point.parameters,
             "launch": {**_identity_of(launch), "environment": dict(launch.environment)},
             "launcher": (*launcher, *_container_identity(project.container)),
-            "ray": vars(project.ray),
+            "ray": _ray_identity(project.ray),
         }
     )
     name = entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
@@ -164,6 +159,12 @@ def _draft(point: ConfiguredPoint) -> _Draft:
 
 def _identity_of(launch: LaunchCommand) -> dict[str, Any]:
     return {name: value for name, value in vars(launch).items() if name != "reads"}
+
+
+def _ray_identity(ray: RayHead) -> dict[str, Any]:
+    """Return what of the head makes it another experiment; options that came later count once they are used."""
+    later = {"object_spilling", "spill_dir"}
+    return {name: value for name, value in vars(ray).items() if name not in later or value != getattr(RayHead(), name)}
 
 
 def _container_identity(container: PluginConfig) -> tuple[str, ...]:
@@ -202,7 +203,7 @@ def _numbers(drafts: Sequence[_Draft], previous: Mapping[str, int]) -> dict[str,
 
 def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedEntry:
     project = draft.point.project
-    walltime_s = round(project.project.timeout_s + project.slurm.cleanup_s + project.ray.overhead_s)
+    resources = _resources(project)
     filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
     container = draft.container
     place = _place(draft, filled.cwd or str(Path.cwd()), SessionLayout(session_dir))
@@ -216,7 +217,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         cwd=filled.cwd or str(Path.cwd()),
         timeout_s=project.project.timeout_s,
         script="",
-        resources=sbatch.resources(project.slurm.sbatch, project.slurm.hetjob, walltime_s=walltime_s),
+        resources=resources,
         requirements=project.requirements,
         ray=project.ray,
         launcher=(*draft.launcher, *container.prefix(place)),
@@ -230,6 +231,13 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
     )
 
 
+def _resources(project: Project) -> Resources:
+    """Return what an entry asks for; the walltime follows from its time limit unless it is given."""
+    wanted = sbatch.resources(project.slurm.sbatch, project.slurm.hetjob, walltime_s=0)
+    overhead_s = project.slurm.cleanup_s + project.ray.overhead_s(wanted.nodes)
+    return replace(wanted, walltime_s=wanted.walltime_s or round(project.project.timeout_s + overhead_s))
+
+
 def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
     """Return what an entry has to see of the node: its session, its datasets, and its own folder to write to."""
     datasets = [path for formats in draft.point.project.datasets.values() for path in formats.values()]
@@ -238,47 +246,6 @@ def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
         readable=(str(layout.root), *draft.launch.reads, *dict.fromkeys(p for p in datasets if p.startswith("/"))),
         writable=(str(layout.entry(draft.name).root),),
     )
-
-
-def _render(
-    entries: Sequence[tuple[PlannedEntry, ConfiguredPoint]], session_dir: Path
-) -> tuple[list[PlannedEntry], dict[str, str]]:
-    """Return the entries with their scripts' names, and the scripts' texts."""
-    planned: list[PlannedEntry] = []
-    scripts: dict[str, str] = {}
-    arrays: dict[str, list[tuple[PlannedEntry, ConfiguredPoint]]] = {}
-    for entry, point in entries:
-        slurm, found, context = _script_inputs(entry.resources, point, session_dir)
-        if slurm.array:
-            arrays.setdefault(repr((found, slurm.setup, context.python)), []).append((entry, point))
-            continue
-        path = f"scripts/{entry.name}.sbatch"
-        scripts[path] = render_entry(EntryReference(entry.id, entry.name), found, slurm.setup, context)
-        planned.append(replace(entry, script=path))
-    for members in arrays.values():
-        for start in range(0, len(members), ARRAY_CHUNK):
-            chunk = members[start : start + ARRAY_CHUNK]
-            path = next(path for path in map("scripts/array_{:03d}.sbatch".format, count()) if path not in scripts)
-            tasks = {task: EntryReference(entry.id, entry.name) for task, (entry, _) in enumerate(chunk)}
-            slurm, found, context = _script_inputs(chunk[0][0].resources, chunk[0][1], session_dir)
-            scripts[path] = render_array(tasks, found, slurm.setup, context)
-            planned.extend(replace(entry, script=path, task=task) for task, (entry, _) in enumerate(chunk))
-    return sorted(planned, key=lambda entry: entry.index), scripts
-
-
-def _script_inputs(
-    resources: Resources, point: ConfiguredPoint, session_dir: Path
-) -> tuple[Any, tuple[sbatch.Directives, ...], ScriptContext]:
-    slurm = point.project.slurm
-    context = ScriptContext(
-        session_dir=session_dir,
-        project=point.project.project.name,
-        version=oellm_bench.__version__,
-        python=slurm.python or sys.executable,
-    )
-    first = sbatch.directives(slurm.sbatch, walltime_s=resources.walltime_s)
-    further = sbatch.components(slurm.hetjob, walltime_s=resources.walltime_s)
-    return slurm, (first, *further), context
 
 
 def _order(entry: PlannedEntry) -> tuple[str, ...]:

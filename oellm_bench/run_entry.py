@@ -110,7 +110,7 @@ def _launch(attempt: Attempt) -> Launch:
         launch,
         started_at=lambda: ray_state.command_started_at(attempt.ray_state),
         has_ended=lambda: ray_state.has_ended(attempt.ray_state),
-        start_limit_s=ray_state.start_limit_s(attempt.entry.ray),
+        start_limit_s=attempt.entry.ray.start_limit_s(attempt.ray_nodes),
         stop_limit_s=ray_state.stop_limit_s(),
     )
 

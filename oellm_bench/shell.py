@@ -7,7 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,18 @@ def quote(argument: str) -> str:
 def command_line(argv: Sequence[str]) -> str:
     """Return `argv` as a line that a shell splits back into exactly these arguments."""
     return shlex.join(argv)
+
+
+def exporting(marks: Iterable[str], start: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return a prefix that gives a command each variable of its own environment under further names too.
+
+    Handed on are those whose name begins with `start`, and those in `names`, each behind every one of `marks`.
+    """
+    export = "; ".join(f'export "{mark}$name=${{!name}}"' for mark in marks)
+    loop = (
+        f'for name in ${{!{start}@}} {" ".join(map(quote, names))}; do [ -z "${{!name+x}}" ] || {{ {export}; }}; done'
+    )
+    return ("bash", "-c", f'{loop}; exec "$@"', "export")
 
 
 def is_secret_name(name: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from oellm_bench.core.option import option
 
-# Given to a head that did not come up to go away, and to one that is done to stop (payload.py). Seconds.
+# Given to a head that did not come up to go away, and to one that is done to stop (payload/). Seconds.
 _ABANDON_S, _STOP_S = 20.0, 30.0
 
 
@@ -34,16 +34,20 @@ class RayHead:
     """The Ray head an entry gets for itself."""
 
     enabled: bool = option("start an own Ray head for each entry; the script finds it in RAY_ADDRESS", False)
-    num_cpus: int = option("CPUs Ray may schedule; 0: those of the allocation", 0)
-    num_gpus: int = option("GPUs Ray may schedule", 0)
+    num_cpus: int = option("CPUs Ray may schedule on each node; 0: those of the allocation", 0)
+    num_gpus: int = option("GPUs Ray may schedule on each node", 0)
     object_store_bytes: int = option("size of the object store", 200_000_000, unit="bytes")
+    object_spilling: bool = option("write objects to disk where the store is full, in place of an error", True)
+    spill_dir: str = option("folder to spill to; empty: the head's folder for temporary files", "")
     startup_timeout_s: float = option("how long one start of the head may take", 90.0, unit="s")
     start_attempts: int = option("how often a head that did not come up is started", 2)
     executable: str = option("the ray command; empty: beside the job's Python, else on PATH", "")
 
-    @property
-    def overhead_s(self) -> float:
+    def start_limit_s(self, nodes: int) -> float:
+        """Return how long all starts of the head, with the workers of further nodes, may take together."""
+        steps = 1 if nodes == 1 else 2  # workers join when the head is up
+        return max(1, self.start_attempts) * (steps * self.startup_timeout_s + _ABANDON_S)
+
+    def overhead_s(self, nodes: int) -> float:
         """Return how long starting and stopping the head may take at the most, beside the command itself."""
-        if not self.enabled:
-            return 0.0
-        return self.start_attempts * (self.startup_timeout_s + _ABANDON_S) + _STOP_S
+        return self.start_limit_s(nodes) + _STOP_S if self.enabled else 0.0

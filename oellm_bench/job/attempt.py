@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,10 +13,8 @@ from pathlib import Path
 
 from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
-from oellm_bench.launchers.prefix import with_environment
+from oellm_bench.launchers.prefix import on_every_node, with_environment
 
-# Named, not imported: it runs in another interpreter, which need not have this package.
-PAYLOAD = Path(__file__).resolve().parent.parent / "payload.py"
 # What SLURM tells a job of its place and its GPUs.
 _OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 
@@ -48,14 +48,19 @@ class Attempt:
         return self.files.root / "ray_state.json"
 
     @property
+    def ray_workers(self) -> Path:
+        """Where the workers of several nodes tell of themselves."""
+        return self.files.root / "ray_workers"
+
+    @property
     def cwd(self) -> Path:
         """The folder the command runs in."""
         return Path(self.entry.cwd or Path.cwd())
 
     @property
     def payload(self) -> Path:
-        """The program beside the command: behind a launcher a copy, in a folder that is seen there too."""
-        return self.files.root / PAYLOAD.name if self.entry.launcher else PAYLOAD
+        """The program that runs beside the command: a copy, in a folder that is seen in a container too."""
+        return self.files.root / "payload.pyz"
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -63,19 +68,42 @@ class Attempt:
         entry = self.entry
         if not entry.ray.enabled:
             return self.launcher + entry.argv
-        # Behind a launcher the payload runs on whatever Python there is: it needs nothing of ours.
-        python = "python3" if entry.launcher else sys.executable
-        return (*self.launcher, python, str(self.payload), str(self.ray_spec), "--", *entry.argv)
+        return (*self.launcher, self._python, str(self.payload), "ray", str(self.ray_spec), "--", *entry.argv)
+
+    @property
+    def _python(self) -> str:
+        """The interpreter for the payload: behind a launcher whatever Python there is, it needs nothing of ours."""
+        return "python3" if self.entry.launcher else sys.executable
 
     @property
     def launcher(self) -> tuple[str, ...]:
-        """The launcher with the flags that hand variables on."""
-        return with_environment(self.entry.launcher, self._visible())[0] if self.entry.isolated else self.entry.launcher
+        """The launcher with what hands variables on."""
+        return self._handing_on[0]
+
+    @property
+    def ray_nodes(self) -> int:
+        """How many nodes Ray spans: those the job was given, which may be fewer than it asked for at most."""
+        nodes = os.environ.get("SLURM_JOB_NUM_NODES", "") if self.entry.ray.enabled else ""
+        return int(nodes) if nodes.isdecimal() else 1
+
+    @functools.cached_property
+    def _ray_token(self) -> str:
+        """What the heads and workers of several nodes know each other by; handed on by the environment alone."""
+        return secrets.token_hex(32)
 
     def additions(self) -> dict[str, str]:
         """Return what the environment has beyond this process's own: the command's, and the launcher's for it."""
-        own = self.own_variables()
-        return {**own, **with_environment(self.entry.launcher, self._visible())[1]} if self.entry.isolated else own
+        return {**self.own_variables(), **self._handing_on[1]}
+
+    @property
+    def _handing_on(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The launcher, and the variables it has to be given beside the command's own."""
+        launcher = on_every_node(self.entry.launcher, self.ray_nodes) if self.ray_nodes > 1 else self.entry.launcher
+        if not self.entry.isolated:
+            return launcher, {}
+        named = {name: value for name, value in os.environ.items() if name in self.entry.passthrough}
+        of_the_job = {name: value for name, value in os.environ.items() if name.startswith(_OF_THE_JOB)}
+        return with_environment(launcher, {**named, **self.own_variables()}, of_the_job)
 
     def own_variables(self) -> dict[str, str]:
         """Return what the command's environment has beyond the job's."""
@@ -84,6 +112,7 @@ class Attempt:
         return {
             **({"SRUN_CPUS_PER_TASK": cpus} if cpus and "SRUN_CPUS_PER_TASK" not in os.environ else {}),
             **self.entry.environment,
+            **({"RAY_AUTH_TOKEN": self._ray_token} if self.ray_nodes > 1 else {}),
             "OELLM_BENCH_SESSION_DIR": str(self.session),
             "OELLM_BENCH_ENTRY_DIR": str(self.layout.root),
             "OELLM_BENCH_ENTRY": self.entry.name,
@@ -93,12 +122,6 @@ class Attempt:
             "OELLM_BENCH_SCRATCH": str(self.layout.scratch),
         }
 
-    def _visible(self) -> dict[str, str]:
-        """Return the variables that have to arrive behind a launcher that isolates."""
-        named = self.entry.passthrough
-        inherited = {k: v for k, v in os.environ.items() if k.startswith(_OF_THE_JOB) or k in named}
-        return {**inherited, **self.own_variables()}
-
     def ray_spec_text(self, environment: Mapping[str, str]) -> str:
         """Return the payload's SPEC.json; the CPU count is settled here, where SLURM's variables are."""
         ray = asdict(self.entry.ray)
@@ -107,7 +130,9 @@ class Attempt:
             ray["executable"] = ray["executable"] or _ray_beside_python()
         document = {
             "ray": ray,
+            "nodes": self.ray_nodes,
             "startup_log": str(self.files.ray_startup),
+            "workers_path": str(self.ray_workers),
             "logs_path": str(self.layout.ray_cluster),
             "state_path": str(self.ray_state),
         }

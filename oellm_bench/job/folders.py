@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from oellm_bench.fileio import atomic_write_text
-from oellm_bench.job.attempt import PAYLOAD, Attempt, last_started
+from oellm_bench.job.archive import write_archive
+from oellm_bench.job.attempt import Attempt, last_started
 
 
 def prepare(attempt: Attempt) -> None:
@@ -27,8 +28,9 @@ def prepare(attempt: Attempt) -> None:
     if attempt.entry.ray.enabled:
         layout.ray_cluster.mkdir(exist_ok=True)
         attempt.ray_state.unlink(missing_ok=True)
-        if attempt.payload != PAYLOAD:
-            shutil.copyfile(PAYLOAD, attempt.payload)
+        remove(attempt.ray_workers)
+        attempt.ray_workers.mkdir()
+        write_archive(attempt.payload)
         atomic_write_text(attempt.ray_spec, attempt.ray_spec_text(os.environ))
 
 

@@ -7,18 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oellm_bench.core.resources import RayHead
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import StateError
 from oellm_bench.fileio import last_line, read_json
 from oellm_bench.job.supervise import GRACE_S, Ended
 
 _HEAD_STOP_S = 20.0  # the payload gives the head 8 s, then kills it and copies its logs
-
-
-def start_limit_s(ray: RayHead) -> float:
-    """Return the most seconds that all starts of the head may take together."""
-    return max(1, ray.start_attempts) * (ray.startup_timeout_s + _HEAD_STOP_S)
 
 
 def stop_limit_s() -> float:

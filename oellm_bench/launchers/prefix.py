@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from oellm_bench import shell
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering.directives import is_given, long_name
 
@@ -27,6 +28,18 @@ def srun_argv(options: Mapping[str, Any]) -> tuple[str, ...]:
     return ("srun", *(f"--{name}" if value is True else f"--{name}={value_text(value)}" for name, value in given))
 
 
+def on_every_node(prefix: Sequence[str], nodes: int) -> tuple[str, ...]:
+    """Return the prefix behind an srun that starts one task on each node; what the prefix gives srun comes last
+    and wins.
+
+    Source: srun(1): without --overlap it would wait for the job's other steps, with an --export of the job's own it
+    would hand nothing on.
+    """
+    step = ("srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1")
+    options = ("--cpu-bind=none", "--kill-on-bad-exit=1", "--export=ALL")
+    return (*step, *options, *(prefix[1:] if prefix[:1] == ("srun",) else prefix))
+
+
 def container_program(prefix: Sequence[str]) -> str:
     """Return the program of a launcher prefix that decides over the environment: apptainer, docker, srun, ..."""
     return PurePath(prefix[_container(prefix) or 0]).name if prefix else ""
@@ -46,13 +59,23 @@ def can_pass_environment(prefix: Sequence[str]) -> bool:
     return _container(prefix) is not None or container_program(prefix) in ("", *_ALL)
 
 
-def with_environment(prefix: Sequence[str], environment: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the prefix and the variables to add, so that `environment` arrives behind the prefix."""
+def with_environment(
+    prefix: Sequence[str], environment: Mapping[str, str], of_the_job: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the prefix and the variables to add, so that both sets of variables arrive behind the prefix.
+
+    `of_the_job`: those that srun gives other values in each of its tasks.
+    """
     index = _container(prefix)
     if index is None:
         return tuple(prefix), {}
     if container_program(prefix) in _BY_VARIABLE:
+        handed = {**environment, **of_the_job}
+        if any(PurePath(word).name == "srun" for word in prefix[:index]):
+            names = [name for name in of_the_job if not name.startswith("SLURM_")]
+            prefix = (*prefix[:index], *shell.exporting(_BY_VARIABLE.values(), "SLURM_", names), *prefix[index:])
+            handed = dict(environment)
         marks = _BY_VARIABLE.values()  # either program may be a link to the other one
-        return tuple(prefix), {f"{mark}{name}": value for name, value in environment.items() for mark in marks}
-    flags = [part for name in environment for part in ("--env", name)]
+        return tuple(prefix), {f"{mark}{name}": value for name, value in handed.items() for mark in marks}
+    flags = [part for name in {**environment, **of_the_job} for part in ("--env", name)]
     return (*prefix[: index + 2], *flags, *prefix[index + 2 :]), {}

@@ -24,5 +24,6 @@ def place():
 found = ray.get(place.remote())
 print("task done", flush=True)
 time.sleep(options.sleep_s)
-metrics = {"is_success": True, "address": os.environ["RAY_ADDRESS"], **found}
+nodes = sum(node["Alive"] for node in ray.nodes())
+metrics = {"is_success": True, "address": os.environ["RAY_ADDRESS"], "nodes": nodes, **found}
 (options.benchmark_results_path / "metrics.json").write_text(json.dumps(metrics))

@@ -126,6 +126,30 @@ def test_head_and_script_run_in_the_image_on_slurm(real, image):
     real.wait(lambda: processes_of(real) == [])
 
 
+@pytest.mark.slurm
+def test_each_task_of_srun_finds_its_own_rank_in_the_image(real, image):
+    real.write(
+        container={"class_name": "ApptainerLauncher", "image": str(image), "cleanenv": True},
+        backend={"class_name": "CommandBackend", "command": ["sh", "-c", "echo rank=$SLURM_PROCID of=$SLURM_NTASKS"]},
+        slurm={"sbatch": {"ntasks": 2}, "srun": {"ntasks": 2}},
+    )
+    assert real.run("run", timeout=60).returncode == 0
+    log = real.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log"
+    assert sorted(log.read_text().splitlines()) == ["rank=0 of=2", "rank=1 of=2"]
+
+
+@pytest.mark.slurm
+def test_workers_on_the_other_nodes_join_the_head_and_end_with_it(real, image):
+    write(real, image, slurm={"sbatch": {"nodes": 3, "mem": "1200", "cpus-per-task": 1}})
+    done = real.run("run", timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert metrics(real)["nodes"] == 3
+    folder = real.session_dir / "entries" / "c" / "attempts" / "1"
+    assert "RAY_AUTH_TOKEN" not in (folder / "ray_spec.json").read_text()
+    assert {path.name for path in (folder / "ray_workers").glob("*.joined")} == {"1.joined", "2.joined"}
+    real.wait(lambda: processes_of(real) == [])
+
+
 def test_an_image_that_is_missing_is_said_to_be_missing(campaign, image):
     write(campaign, "/nonexistent/image.sif")
     check = campaign.run("plan", "--fake", "--check")

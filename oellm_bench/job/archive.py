@@ -1,0 +1,17 @@
+"""Pack the payload package into one file that runs on any Python 3.9, inside any container."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+# Named, not imported: it runs in another interpreter, which need not have this package.
+_PACKAGE = Path(__file__).resolve().parent.parent / "payload"
+
+
+def write_archive(target: Path) -> None:
+    """Write the program. Raises OSError. Source: "Executing a directory or zipfile", zipapp in Python's library."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(_PACKAGE.glob("*.py")):
+            archive.write(path, f"payload/{path.name}")
+        archive.writestr("__main__.py", "import sys\n\nfrom payload.main import main\n\nsys.exit(main(sys.argv[1:]))\n")

@@ -1,0 +1,121 @@
+"""What `ray start --block` runs on one node: a head or a worker, with its own ports and temporary files.
+
+Only this is ever stopped: `ray stop` would end every Ray of this user on the node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import processes, temporary
+
+# A clean stop takes 1-2 s; where the control store died first, `ray start` would wait 30 s for it.
+_GRACE_S = 8.0
+_READY = b"Ray runtime started"
+_POLL_S = 0.05
+# A cluster that is around already must not be met: neither by address, nor by its token.
+_FOREIGN = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH")
+
+
+class StartFailed(Exception):
+    """Ray did not come up; the text is the reason."""
+
+
+class Stopped(Exception):
+    """TERM or INT came before the command was started."""
+
+
+class RayNode:
+    """Ray on this node, from its start on. `role`: the arguments that make it a head or a worker."""
+
+    def __init__(self, spec: dict[str, Any], role: list[str], *, token: str, log: Path) -> None:
+        self._timeout_s = float(spec["ray"]["startup_timeout_s"])
+        self._token = token
+        self._log = log
+        try:
+            self.temp_dir = temporary.make()
+        except OSError as err:
+            raise StartFailed(str(err)) from err
+        argv = _argv(spec["ray"], [*role, f"--temp-dir={self.temp_dir}"])
+        environment = self.environment()
+        if not spec["ray"]["object_spilling"]:
+            environment["RAY_automatic_object_spilling_enabled"] = "0"
+        try:
+            with log.open("ab") as stream:
+                self._log_start = stream.tell()
+                # It must not outlive us, not even when we are killed; its daemons share its fate.
+                self.process = processes.popen(argv, environment, stdout=stream, dies_with_us=True)
+        except OSError as err:
+            shutil.rmtree(self.temp_dir, ignore_errors=True)
+            raise StartFailed(f"{err.filename or argv[0]}: {err.strerror}") from err
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return this process's environment with the token of this cluster in place of any other's."""
+        inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        return {**inherited, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token, **more}
+
+    def wait_until_ready(self) -> None:
+        """Return once Ray says that it runs. Raises StartFailed with the reason, Stopped on TERM or INT."""
+        deadline = time.monotonic() + self._timeout_s
+        while not self.is_ready():
+            if self.process.poll() is not None:
+                raise StartFailed(f"`ray start` ended with {self.process.returncode}: {self.last_line()}")
+            if time.monotonic() > deadline:
+                raise StartFailed(f"not ready after {self._timeout_s:g} s: {self.last_line()}")
+            wait_a_moment()
+
+    def is_ready(self) -> bool:
+        """Tell whether Ray has said so."""
+        return _READY in self._output()
+
+    def stop(self, logs_path: Path, *, at_once: bool = False) -> None:
+        """End this and nothing else, keep the logs, remove the folder; `at_once` where we are killed soon."""
+        if self.process.poll() is None and not at_once:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE_S)
+        processes.end(grace_s=0)
+        processes.reap(self.process)
+        for session in self.temp_dir.glob("session_*_*"):
+            try:
+                shutil.copytree(session / "logs", logs_path / session.name, dirs_exist_ok=True)
+            except OSError as err:
+                processes.say(f"not all of Ray's logs could be kept in {logs_path} ({err!s:.300})")
+        shutil.rmtree(self.temp_dir, ignore_errors=True)
+
+    def last_line(self) -> str:
+        """Return the last line that Ray wrote."""
+        lines = self._output().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else "it wrote nothing"
+
+    def _output(self) -> bytes:
+        with self._log.open("rb") as stream:
+            stream.seek(self._log_start)  # what earlier starts wrote is not this one's
+            return stream.read()
+
+
+def wait_a_moment(pause_s: float = _POLL_S) -> None:
+    """Wait a little. Raises Stopped on TERM or INT."""
+    if processes.next_signal(pause_s) in processes.STOP:
+        raise Stopped
+
+
+def _argv(ray: dict[str, Any], role: list[str]) -> list[str]:
+    beside = Path(sys.executable).with_name("ray")
+    return [
+        ray["executable"] or (str(beside) if beside.exists() else "ray"),
+        *("start", "--block", "--disable-usage-stats", *role),
+        # Port 0: the process that listens picks a free one itself, so that no two can meet. What is not named
+        # here is picked so by default (Ray 2.60).
+        "--dashboard-agent-listen-port=0",
+        *(f"--num-cpus={ray['num_cpus']}", f"--num-gpus={ray['num_gpus']}"),
+        f"--object-store-memory={ray['object_store_bytes']}",
+        *([f"--object-spilling-directory={ray['spill_dir']}"] if ray["spill_dir"] else []),
+    ]
