@@ -199,7 +199,7 @@ def _candidates(base_output_dir: Path, project: str) -> Iterator[Session]:
 
 def remember(session_dir: Path) -> None:
     """Note the folder in the user's list of sessions, so that other verbs find it by id."""
-    path = _index()
+    path = sessions_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
@@ -211,14 +211,15 @@ def remember(session_dir: Path) -> None:
 def known_sessions() -> list[Path]:
     """Return the folders of the user's sessions that still exist, newest first."""
     try:
-        lines = _index().read_text(encoding="utf-8").splitlines()
+        lines = sessions_file().read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     unique = dict.fromkeys(reversed(lines))
     return [Path(line) for line in unique if (Path(line) / "session.json").is_file()]
 
 
-def _index() -> Path:
+def sessions_file() -> Path:
+    """Return the file with the folders of the user's sessions, one a line."""
     # XDG Base Directory Specification: state that should persist but is not worth a backup.
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(home) / "oellm-bench" / "sessions.txt"

@@ -9,7 +9,7 @@ import platform
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from oellm_bench import __version__
 from oellm_bench.cli.parser import build_parser
@@ -26,9 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides = [f"-o {text}" for text in unknown if "=" in text and not text.startswith("-")]
         hint = f"; write {' '.join(overrides)}" if overrides else f"; `oellm-bench {arguments.verb} --help` lists them"
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return reported(lambda: int(importlib.import_module(f"oellm_bench.cli.{arguments.verb}").run(arguments)))
+
+
+def reported(action: Callable[[], int]) -> int:
+    """Return the exit code of an action, whatever it raises; the user gets a message."""
     try:
-        verb = importlib.import_module(f"oellm_bench.cli.{arguments.verb}")
-        code = int(verb.run(arguments))
+        code = action()
         sys.stdout.flush()
     except BenchError as err:
         _say(_message(err))
