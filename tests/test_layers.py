@@ -124,7 +124,13 @@ HEAVY = ("hydra", "omegaconf", "compoconf", "ray", "rich", "psutil", "yaml", "ml
 
 
 @pytest.mark.parametrize(
-    "program", ["oellm_bench.run_entry", "oellm_bench.cli.main", "oellm_bench.schedulers.embedded.controller"]
+    "program",
+    [
+        "oellm_bench.run_entry",
+        "oellm_bench.cli.main",
+        "oellm_bench.cli.in_image",
+        "oellm_bench.schedulers.embedded.controller",
+    ],
 )
 def test_light_programs_import_only_the_standard_library(program):
     code = f"import sys, {program}; print(*sorted({{m.split('.')[0] for m in sys.modules}} & set({HEAVY!r})))"

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -148,6 +150,35 @@ def test_workers_on_the_other_nodes_join_the_head_and_end_with_it(real, image):
     assert "RAY_AUTH_TOKEN" not in (folder / "ray_spec.json").read_text()
     assert {path.name for path in (folder / "ray_workers").glob("*.joined")} == {"1.joined", "2.joined"}
     real.wait(lambda: processes_of(real) == [])
+
+
+def run_inside(campaign, image, *arguments):
+    script = Path(__file__).parents[2] / "scripts" / "run_megatron_container.py"
+    argv = [sys.executable, str(script), "--image", str(image), "--config-ref", "c", "-C", str(campaign.folder)]
+    return subprocess.run([*argv, *arguments], cwd=campaign.folder, capture_output=True, text=True, timeout=120)
+
+
+def test_a_campaign_is_planned_and_run_from_within_the_image(campaign, image, tmp_path, monkeypatch):
+    monkeypatch.setenv("APPTAINER_CONTAIN", "1")  # an empty /tmp: what is not bound is not seen
+    command = ["python3", "-c", "import sys; print(sys.prefix, '{n}')"]
+    campaign.write(backend={"class_name": "CommandBackend", "command": command}, sweep={"axes": {"n": [1, 2]}})
+    planned = run_inside(campaign, image, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert f"python={sys.executable}\n" in (campaign.session_dir / "scripts" / "n1.sbatch").read_text()
+    submitted = run_inside(campaign, image, "--fake-submit")
+    assert submitted.returncode == 0, submitted.stderr
+    assert planned.stdout.split("\n")[0].endswith(submitted.stdout.strip())
+    assert {row["name"]: row["success"] for row in campaign.json("results")["entries"]} == {"n1": True, "n2": True}
+    logs = sorted(campaign.session_dir.glob("entries/*/attempts/1/stdout.log"))
+    assert [log.read_text() for log in logs] == ["/opt/venv 1\n", "/opt/venv 2\n"]
+    assert processes_of(campaign) == []
+
+
+def test_a_failure_inside_is_the_exit_code_outside(campaign, image):
+    campaign.write(backend={"class_name": "CommandBackend", "command": ["false"]}, restart_policies=[])
+    assert run_inside(campaign, image, "--fake-submit").returncode == 1
+    refused = run_inside(campaign, image)
+    assert refused.returncode == 4 and f"no sbatch in image '{image}'" in refused.stderr
 
 
 def test_an_image_that_is_missing_is_said_to_be_missing(campaign, image):
