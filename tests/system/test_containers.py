@@ -181,6 +181,19 @@ def test_a_failure_inside_is_the_exit_code_outside(campaign, image):
     assert refused.returncode == 4 and f"no sbatch in image '{image}'" in refused.stderr
 
 
+@pytest.mark.slurm
+def test_slurm_is_submitted_to_from_within_where_its_client_is_bound(real, image):
+    commands = [shutil.which(name) for name in ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")]
+    libraries = Path("/usr/lib/x86_64-linux-gnu")  # the image is of the same Debian
+    bound = [*commands, libraries / "slurm-wlm", *libraries.glob("libmunge.so.2*")]
+    real.write(backend={"class_name": "CommandBackend", "command": ["sh", "-c", "echo $SLURM_CLUSTER_NAME"]})
+    done = run_inside(real, image, *(word for path in bound for word in ("--bind", str(path))))
+    assert done.returncode == 0, done.stderr
+    assert real.run("monitor").returncode == 0
+    (row,) = real.json("results")["entries"]
+    assert (row["error_mode"], row["attempts"]) == ("success", 1)
+
+
 def test_an_image_that_is_missing_is_said_to_be_missing(campaign, image):
     write(campaign, "/nonexistent/image.sif")
     check = campaign.run("plan", "--fake", "--check")
