@@ -88,8 +88,7 @@ def _launcher(options: argparse.Namespace) -> ApptainerLauncher:
 def plan_execution(options: argparse.Namespace, launcher: ApptainerLauncher, checkout: Path) -> Execution:
     """Return how the verb is run inside. Raises ConfigError where the configuration cannot be used."""
     verb = _verb(options)
-    arguments = build_parser().parse_args(verb)
-    project = base_project(compose(arguments))
+    project = base_project(compose(build_parser().parse_args(verb)))
     on_slurm = project.slurm.client.class_name != FakeSlurmClient.__name__
     if on_slurm and not project.slurm.python:
         # Scripts run on the nodes, outside of the image, whose own Python is not there.
@@ -99,9 +98,9 @@ def plan_execution(options: argparse.Namespace, launcher: ApptainerLauncher, che
         verb += [] if on_slurm else ["--monitor"]
     mark = [ON_SLURM] if on_slurm and not options.dry_run else []
     outputs = _outputs(project)
-    prefix, variables = with_environment(
-        launcher.prefix(_place(project, outputs, checkout, arguments.config_dir)), _environment(options.env, checkout)
-    )
+    config_dir = options.config_dir or Path(options.config_ref).parent  # the root file may be given by its path
+    place = _place(project, outputs, (checkout, config_dir))
+    prefix, variables = with_environment(launcher.prefix(place), _environment(options.env, checkout))
     argv = (*prefix, "python3", "-m", "oellm_bench.cli.in_image", *mark, *verb)
     return Execution(argv=argv, variables=variables, outputs=outputs)
 
@@ -123,14 +122,14 @@ def _outputs(project: Project) -> tuple[Path, ...]:
     return (Path(base).absolute(), state_folder(base, state))
 
 
-def _place(project: Project, outputs: Sequence[Path], checkout: Path, config_dir: Path | None) -> Place:
+def _place(project: Project, outputs: Sequence[Path], inputs: Sequence[Path]) -> Place:
     """Return what the verb has to see. Apptainer mounts in this order, and what is mounted later is seen."""
     sessions = sessions_file().parent
     writable = _outermost([Path.cwd(), *outputs, *([sessions] if sessions.is_dir() else [])])
     backend = project.backend.instantiate(Backend)
     reads = () if backend.validate() else backend.build_launch_command().reads
     datasets = [path for formats in project.datasets.values() for path in formats.values() if path.startswith("/")]
-    wanted = [checkout, *([config_dir] if config_dir else []), *map(Path, (*reads, *datasets))]
+    wanted = [*inputs, *map(Path, (*reads, *datasets))]
     readable = [
         path for path in _outermost(wanted) if path.exists() and not {path, *path.parents}.intersection(writable)
     ]

@@ -90,6 +90,12 @@ def test_what_lies_in_the_working_folder_stays_writable(container, campaign, cli
     assert [folder_of(mount) for mount in mounts] == [str(ROOT), str(cli.cwd)]
 
 
+def test_a_root_file_given_by_its_path_is_seen(campaign, cli):
+    campaign.root()
+    done = cli.python(SCRIPT, "--config-ref", str(campaign.folder / "my.yaml"), "--image", "i.sif", "--print")
+    assert str(campaign.folder) in [folder_of(mount) for mount in shown(done)[1]]
+
+
 def test_options_for_the_runtime_are_handed_on(container):
     done = container("--image", "i.sif", "--nv", "--bind", "/a:/b:ro", "--program", "singularity", "--print")
     _, mounts, outer, _ = shown(done)
