@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,9 +24,11 @@ from oellm_bench.core.token import session_prefix
 from oellm_bench.deciding import decisions
 from oellm_bench.delivery import SinkDelivery
 from oellm_bench.errors import SchedulerUnavailable
+from oellm_bench.fileio import atomic_write_json
 from oellm_bench.gates import Gates
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
+from oellm_bench.monitoring.heartbeat import advanced_at, read_heartbeat
 from oellm_bench.monitoring.logs import file_size, read_logs
 from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations
 from oellm_bench.schedulers.base import Scheduler
@@ -158,23 +161,44 @@ class Monitor:
         for entry, attempt in self._live():
             if attempt.scheduler_reason == DEPENDENCY_NEVER_SATISFIED and not attempt.cancel_by:
                 found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="dependency"))
-            monitoring = self._settings(entry).monitoring
-            if not (monitoring.inactivity_s and attempt.state.is_running and not attempt.cancel_by):
+            if not attempt.state.is_running or attempt.cancel_by:
                 continue
-            started = attempt.started_at or now
-            _, grown_at = self._growth.get((entry.id, attempt.number), (0, 0.0))
-            quiet_since = max(attempt.last_output_at or 0.0, grown_at, started)
-            limit = monitoring.inactivity_s
-            if attempt.last_output_at is None and monitoring.startup_s:
-                limit = monitoring.startup_s
-            if now - quiet_since > limit:
-                reason = f"no output for {now - quiet_since:.0f} s"
+            reason = self._silence(entry, attempt, now) or self._standstill(entry, attempt, now)
+            if reason:
                 found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="stall", reason=reason))
         return found
 
+    def _silence(self, entry: EntryState, attempt: AttemptState, now: float) -> str:
+        """Return for how long an attempt has written nothing, if that is too long."""
+        monitoring = self._settings(entry).monitoring
+        if not monitoring.inactivity_s:
+            return ""
+        started = attempt.started_at or now
+        _, grown_at = self._growth.get((entry.id, attempt.number), (0, 0.0))
+        quiet_s = now - max(attempt.last_output_at or 0.0, grown_at, started)
+        limit = monitoring.inactivity_s
+        if attempt.last_output_at is None and monitoring.startup_s:
+            limit = monitoring.startup_s
+        return f"no output for {quiet_s:.0f} s" if quiet_s > limit else ""
+
+    def _standstill(self, entry: EntryState, attempt: AttemptState, now: float) -> str:
+        """Return since when an attempt is at the same iteration, if that is too long; it may write all the while."""
+        limit = self._settings(entry).monitoring.progress_s
+        if not limit:
+            return ""
+        beat = read_heartbeat(self._entry_layout(entry).attempt(attempt.number).heartbeat, attempt.number)
+        since = advanced_at(beat)
+        if since is None or now - since <= limit:
+            return ""
+        return f"at iteration {beat['progress'].get('iteration')} for {now - since:.0f} s"
+
     def _cancel(self, matched: Matched) -> None:
         """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
-        jobs = cancellable(matched, [attempt for _, attempt in self._live() if attempt.cancel_by])
+        wanted = [(entry, attempt) for entry, attempt in self._live() if attempt.cancel_by]
+        for entry, attempt in wanted:
+            if attempt.cancel_by == "stall":
+                self._tell_why(self._entry_layout(entry).attempt(attempt.number), attempt)
+        jobs = cancellable(matched, [attempt for _, attempt in wanted])
         for duplicate in matched.duplicates:
             _log.warning("job %s runs an attempt that another job runs too; it is cancelled", duplicate)
         if jobs or matched.duplicates:
@@ -182,6 +206,12 @@ class Monitor:
                 self.scheduler.cancel([*jobs, *matched.duplicates])
             except SchedulerUnavailable as err:
                 _log.warning("cancel will be tried again: %s", err)
+
+    def _tell_why(self, layout: AttemptLayout, attempt: AttemptState) -> None:
+        """Tell the job why it is stopped, so that it saves its stacks first; where that fails it is stopped anyway."""
+        if not layout.stop_order.exists():
+            with contextlib.suppress(OSError):
+                atomic_write_json(layout.stop_order, {"by": attempt.cancel_by, "reason": attempt.cancel_reason})
 
     def _endings(self, snapshot: Snapshot) -> Iterable[Event]:
         for entry, attempt in self._live():

@@ -158,7 +158,7 @@ def _draft(point: ConfiguredPoint) -> _Draft:
 
 
 def _identity_of(launch: LaunchCommand) -> dict[str, Any]:
-    return {name: value for name, value in vars(launch).items() if name != "reads"}
+    return {name: value for name, value in vars(launch).items() if name not in ("reads", "progress")}
 
 
 def _ray_identity(ray: RayHead) -> dict[str, Any]:
@@ -228,6 +228,9 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         contract=draft.contract,
         delete_scratch=project.project.delete_scratch,
         watch=watch,
+        capture=project.capture,
+        progress=draft.launch.progress,
+        image=str(getattr(project.container, "image", "")),
     )
 
 

@@ -28,7 +28,8 @@ from oellm_bench.errors import EXIT_USAGE, StateError
 from oellm_bench.fileio import atomic_write_json
 from oellm_bench.job import folders, ray_state
 from oellm_bench.job.attempt import Attempt, next_number
-from oellm_bench.job.supervise import Ended, Launch, hold_signals, supervise
+from oellm_bench.job.observation import Observation
+from oellm_bench.job.supervise import TIME_UP, Ended, Launch, hold_signals, supervise
 from oellm_bench.results.collect import collect
 
 EXIT_UNSUCCESSFUL = 1
@@ -64,13 +65,14 @@ def _run(attempt: Attempt, token: str) -> int:
     name = f"entry={attempt.entry.name} attempt={attempt.number}"
     folders.prepare(attempt)
     _say(f"{name} logs={shell.quote(str(attempt.files.root))} command={_one_line(attempt)}")
-    ended = supervise(_launch(attempt))
+    observation = Observation(attempt)
+    ended = supervise(replace(_launch(attempt), at_end=lambda number: _take_leave(attempt, observation, number)))
     if attempt.entry.ray.enabled:
         ended = ray_state.command_ended(ended, attempt.ray_state, attempt.files.stderr)
     if ended.leftovers:
         _say(f"{name} ended {ended.leftovers} processes that the command had left running")
     record = _record(attempt, token, ended)
-    result = collect(attempt.entry, record, attempt.layout, _aggregated_tasks(attempt))
+    result = collect(attempt.entry, record, attempt.layout, _aggregated_tasks(attempt), observation.used())
     record = _agreeing(record, result)
     code = _exit_code(record, ended.signal)
     trouble = _write_results(attempt, result)
@@ -80,6 +82,12 @@ def _run(attempt: Attempt, token: str) -> int:
     _say(f"{name} error_mode={result.error_mode} exit_code={code} {trouble or result.reason}".rstrip())
     atomic_write_json(attempt.files.exit, record.to_document())
     return code
+
+
+def _take_leave(attempt: Attempt, observation: Observation, number: int | None) -> None:
+    """End the observation; where the command is stuck, while it still can be seen where."""
+    is_stuck = number == TIME_UP or (number is not None and attempt.files.stop_order.exists())
+    observation.end(stopped=number is not None, stuck=is_stuck and attempt.entry.capture.stacks)
 
 
 def _aggregated_tasks(attempt: Attempt) -> str:

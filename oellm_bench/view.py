@@ -11,6 +11,7 @@ from typing import Any
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import EntryResult, ErrorMode
+from oellm_bench.monitoring.heartbeat import read_heartbeat, used
 from oellm_bench.session import Session
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 
@@ -77,6 +78,18 @@ def session_view(session: Session, plan: Plan, state: SessionState, now: float) 
     }
 
 
+def with_heartbeats(view: Mapping[str, Any], layout: SessionLayout, now: float) -> dict[str, Any]:
+    """Return the snapshot with what running entries tell of themselves: progress, and the heartbeat's age."""
+    rows = []
+    for row in view["entries"]:
+        beat: Mapping[str, Any] = {}
+        if row["state"] == "RUNNING":
+            beat = read_heartbeat(layout.entry(row["name"]).attempt(row["attempt"]).heartbeat, row["attempt"])
+        age_s = round(max(0.0, now - beat["at"]), 3) if beat else None
+        rows.append({**row, "progress": beat.get("progress", {}), "heartbeat_age_s": age_s})
+    return {**view, "entries": rows}
+
+
 def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout) -> EntryResult:
     """Return the result of an entry that is over: the job's own, under the monitor's verdict.
 
@@ -108,6 +121,7 @@ def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
         parameters=planned.parameters,
+        resources=used(read_heartbeat(layout.entry(planned.name).attempt(attempt.number).heartbeat, attempt.number)),
     )
 
 

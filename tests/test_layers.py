@@ -38,7 +38,7 @@ FLOORS = (
         (f"oellm_bench.{name}", 5)
         for name in (
             "assemble book checking delivery filling job judging monitor ordering planning run_entry scripting session "
-            "session_writing submission deciding gates view triggers watch".split()
+            "session_writing submission deciding gates observer view triggers watch".split()
         )
     ),
 )

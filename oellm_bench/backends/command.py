@@ -10,6 +10,7 @@ from compoconf import register
 
 from oellm_bench.backends.arguments import Arguments, to_argv
 from oellm_bench.backends.base import Backend
+from oellm_bench.backends.progress import progress_problems
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
@@ -25,6 +26,9 @@ class CommandBackendConfig(PluginConfig):
     args: Arguments = option("arguments added at the end: mapping {n: 1} is --n 1; list; line", factory=dict)
     environment: dict[str, str | int | float | bool] = option("environment of the command", factory=dict)
     cwd: str = option("folder to run in; empty: where the campaign was submitted", "")
+    progress: str = option(
+        "regular expression with a group `iteration` for lines that tell how far it is; other groups are kept too", ""
+    )
 
 
 @register
@@ -46,7 +50,7 @@ class CommandBackend(Backend):
                 to_argv(value if field == "args" or isinstance(value, list) else "")
             except ValueError as err:
                 problems.append(Problem(what=str(err), where=field, fix="give words, numbers or booleans"))
-        return problems
+        return [*problems, *progress_problems(self.config.progress)]
 
     def build_launch_command(self) -> LaunchCommand:
         """Return the list as argv; a line becomes `bash -c LINE bash ARGS`, so "$@" holds the arguments."""
@@ -58,4 +62,5 @@ class CommandBackend(Backend):
             environment={name: value_text(value) for name, value in self.config.environment.items()},
             cwd=self.config.cwd,
             shell=shell,
+            progress=self.config.progress,
         )

@@ -11,6 +11,7 @@ from compoconf import register
 
 from oellm_bench.backends.arguments import Arguments, to_argv
 from oellm_bench.backends.base import Backend
+from oellm_bench.backends.progress import progress_problems
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
@@ -30,6 +31,9 @@ class ScriptBackendConfig(PluginConfig):
     environment: dict[str, str | int | float | bool] = option("environment of the script", factory=dict)
     cwd: str = option("folder to run in; empty: where the campaign was submitted", "")
     python: str = option("interpreter of the script; empty: the one that runs oellm-bench, or the image's python3", "")
+    progress: str = option(
+        "regular expression with a group `iteration` for lines that tell how far it is; other groups are kept too", ""
+    )
 
 
 @register
@@ -53,7 +57,7 @@ class ScriptBackend(Backend):
             to_argv(self.config.args)
         except ValueError as err:
             problems.append(Problem(what=str(err), where="args", fix="give words, numbers or booleans"))
-        return problems
+        return [*problems, *progress_problems(self.config.progress)]
 
     def build_launch_command(self) -> LaunchCommand:
         """Return `python SCRIPT ARGS --benchmark-results-path DIR`; a path given in ARGS is kept."""
@@ -65,6 +69,7 @@ class ScriptBackend(Backend):
             environment={name: value_text(value) for name, value in self.config.environment.items()},
             cwd=self.config.cwd,
             reads=(str(self._script().parent),),
+            progress=self.config.progress,
         )
 
     def _script(self) -> Path:

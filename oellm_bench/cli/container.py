@@ -100,7 +100,7 @@ def plan_execution(options: argparse.Namespace, launcher: ApptainerLauncher, che
     outputs = _outputs(project)
     config_dir = options.config_dir or Path(options.config_ref).parent  # the root file may be given by its path
     place = _place(project, outputs, (checkout, config_dir))
-    prefix, variables = with_environment(launcher.prefix(place), _environment(options.env, checkout))
+    prefix, variables = with_environment(launcher.prefix(place), _environment(options.env, checkout), {})
     argv = (*prefix, "python3", "-m", "oellm_bench.cli.in_image", *mark, *verb)
     return Execution(argv=argv, variables=variables, outputs=outputs)
 

@@ -16,7 +16,7 @@ from oellm_bench.state.model import AttemptState, EntryState
 from oellm_bench.units import format_duration
 from oellm_bench.view import entry_row
 
-COLUMNS = ("entry", "state", "attempt", "job", "node", "elapsed", "signal", "reason")
+COLUMNS = ("entry", "state", "attempt", "job", "node", "elapsed", "progress", "signal", "reason")
 _MOST_ROWS = 40  # a refresh of a thousand rows takes longer than a second
 
 
@@ -85,6 +85,12 @@ def change_line(row: dict[str, Any]) -> str:
     return " ".join(words)
 
 
+def _progress_text(progress: dict[str, Any]) -> str:
+    """Return how far an entry is: `120/1000`, or the iteration alone."""
+    parts = [str(progress[name]) for name in ("iteration", "total") if name in progress]
+    return "/".join(parts)
+
+
 def status_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Return the rows of `status` as a table."""
     return table(
@@ -97,6 +103,7 @@ def status_table(rows: Sequence[dict[str, Any]]) -> Table:
                 row["job_id"],
                 row["node"],
                 format_duration(row["elapsed_s"]),
+                _progress_text(row.get("progress") or {}),
                 row["last_signal"],
                 row["reason"],
             )

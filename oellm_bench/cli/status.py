@@ -21,7 +21,7 @@ from oellm_bench.session import Session, find_session
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import SessionState
 from oellm_bench.units import format_duration
-from oellm_bench.view import session_view
+from oellm_bench.view import session_view, with_heartbeats
 
 SCHEMA_VERSION = 1
 _SHOWN = 500  # more rows are of no use to a person, and take seconds to lay out
@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     scheduler = open_scheduler(session)
     calls = _look(session, scheduler, state)
     budget = scheduler.budget()
-    view = session_view(session, plan, state, SystemClock().now())
+    now = SystemClock().now()
+    view = with_heartbeats(session_view(session, plan, state, now), session.layout, now)
     if args.json:
         left = None if budget is None else asdict(budget)
         print_json({"schema_version": SCHEMA_VERSION, **view, "scheduler_calls": calls, "scheduler_budget": left})

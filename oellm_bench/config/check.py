@@ -31,13 +31,14 @@ _ABOVE_ZERO = {
     "ray": ("object_store_bytes", "startup_timeout_s", "start_attempts"),
     "monitoring": ("action_timeout_s", "action_attempts"),
     "slurm": ("max_parallel",),
+    "capture": ("interval_s",),
 }
 _FROM_ZERO = {
     "project": ("confirm_gpu_hours",),
     "slurm": ("cleanup_s",),
     "restart": ("max_restarts",),
     "ray": ("num_cpus", "num_gpus"),
-    "monitoring": ("interval_s", "missing_grace_s", "inactivity_s", "startup_s"),
+    "monitoring": ("interval_s", "missing_grace_s", "inactivity_s", "startup_s", "progress_s"),
 }
 
 
@@ -64,6 +65,7 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.restart, "", lambda: _restart_problems(project)),
         (project.monitoring, "", lambda: _monitoring_problems(project)),
         (project.ray, "", lambda: _number_problems("ray", project.ray)),
+        (project.capture, "", lambda: _number_problems("capture", project.capture)),
     )
     for part, section, check in checks:
         if id(part) in checked:

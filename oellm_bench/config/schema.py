@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from oellm_bench.backends.base import Backend
+from oellm_bench.core.capture import Capture
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.requirement import Requirement
@@ -101,6 +102,7 @@ class Project:
     monitoring: MonitoringConfig = option("watching")
     restart: RestartConfig = option("what follows a failure")
     ray: RayHead = option("an own Ray head for each entry")
+    capture: Capture = option("what is recorded of an entry while it runs", factory=Capture)
     sinks: dict[str, SinkChoice] = option("where results go, by any name", factory=dict)
     datasets: dict[str, dict[str, str]] = option("path by name and format: {dataset:name,format}", factory=dict)
     requirements: tuple[Requirement, ...] = option("bounds on metrics", ())

@@ -12,7 +12,8 @@ class LaunchCommand:
 
     `shell` marks argv as `bash -c LINE ...`: values filled into LINE are quoted as one shell word each.
     `cwd` empty means the folder the campaign was submitted from. `reads`: folders of the node, beside that one, that
-    the command needs to see in a container too.
+    the command needs to see in a container too. `progress`: a regular expression with a group `iteration`, and others
+    of any name, that matches the lines telling how far the command is.
     """
 
     argv: tuple[str, ...]
@@ -20,3 +21,4 @@ class LaunchCommand:
     cwd: str = ""
     shell: bool = False
     reads: tuple[str, ...] = ()
+    progress: str = ""

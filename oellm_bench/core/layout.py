@@ -23,6 +23,11 @@ class EntryLayout:
         return self.root / "benchmark_results"
 
     @property
+    def artifacts(self) -> Path:
+        """What was recorded of the latest attempt: environment, resources."""
+        return self.root / "artifacts"
+
+    @property
     def scratch(self) -> Path:
         """Room for temporary files, deleted after the entry where the plan says so."""
         return self.root / "scratch"
@@ -67,6 +72,21 @@ class AttemptLayout:
     def exit(self) -> Path:
         """How the attempt ended, in its own words."""
         return self.root / "exit.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        """The latest sign of life: what the attempt uses, and how far it is."""
+        return self.root / "heartbeat.json"
+
+    @property
+    def stacks(self) -> Path:
+        """Where its Python processes were when it was stopped for being stuck."""
+        return self.root / "stacks.txt"
+
+    @property
+    def stop_order(self) -> Path:
+        """Why the monitor cancels the job, for the job itself to know; not there when others cancel it."""
+        return self.root / "stop.json"
 
     @property
     def slurm_output(self) -> str:

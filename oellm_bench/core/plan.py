@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.core.capture import Capture
 from oellm_bench.core.requirement import Requirement
 from oellm_bench.core.resources import RayHead, Resources
 from oellm_bench.errors import StateError
@@ -26,7 +27,8 @@ class PlannedEntry:
     arrive behind it by themselves, the entry's own, SLURM's and those named in `passthrough` are handed on.
     `after`: ids of the entries it waits for, by a SLURM dependency of kind `after_type`; `dependency`: what the user
     asked of sbatch beside that. `contract`: whether benchmark_results/metrics.json must be there after exit 0.
-    `watch`: index into Plan.watch. `script` is relative to the session folder.
+    `watch`: index into Plan.watch. `progress`: the pattern of lines that tell how far the command is. `image`: the
+    container's, empty where there is none. `script` is relative to the session folder.
     """
 
     index: int
@@ -51,6 +53,9 @@ class PlannedEntry:
     contract: bool = False
     delete_scratch: bool = True
     watch: int = 0
+    capture: Capture = field(default_factory=Capture)
+    progress: str = ""
+    image: str = ""
 
 
 def node_hours(entries: Iterable[PlannedEntry]) -> float:
@@ -112,6 +117,7 @@ def entry_document(entry: PlannedEntry) -> dict[str, Any]:
         **vars(entry),
         "resources": vars(entry.resources),
         "ray": vars(entry.ray),
+        "capture": vars(entry.capture),
         "requirements": [vars(requirement) for requirement in entry.requirements],
     }
 
@@ -174,6 +180,7 @@ def _entry(document: Mapping[str, Any]) -> PlannedEntry:
     # Not there in plans that were written before entries could wait for each other, and run in containers.
     values["after"] = tuple(values.get("after", ()))
     values["passthrough"] = tuple(values.get("passthrough", ()))
+    values["capture"] = Capture(**values.get("capture", {}))
     values["resources"] = Resources(**values["resources"])
     values["ray"] = RayHead(**values["ray"])
     values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])

@@ -82,7 +82,8 @@ class ExitRecord:
 class EntryResult:
     """`results.json`: the normalised result of an entry.
 
-    `metrics` and `params` are the script's own; `exec_time_s` is the command's run time.
+    `metrics` and `params` are the script's own; `exec_time_s` is the command's run time,
+    `resources` what it used: `cpu_s`, `peak_rss_bytes`, ...
     """
 
     name: str
@@ -99,6 +100,7 @@ class EntryResult:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
     requirements_not_met: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:

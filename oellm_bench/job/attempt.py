@@ -10,10 +10,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
-from oellm_bench.launchers.prefix import on_every_node, with_environment
+from oellm_bench.launchers.prefix import on_every_node, once_inside, with_environment
 
 # What SLURM tells a job of its place and its GPUs.
 _OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
@@ -95,10 +96,42 @@ class Attempt:
         """Return what the environment has beyond this process's own: the command's, and the launcher's for it."""
         return {**self.own_variables(), **self._handing_on[1]}
 
+    def observer_task(self, root: int) -> dict[str, Any]:
+        """Return what the observer is told: the fields of its Task."""
+        argv: tuple[str, ...] = ()
+        environment = self.own_variables()
+        if self.entry.capture.packages:
+            launcher = once_inside(self.entry.launcher)
+            python = "python3" if launcher else sys.executable
+            if Path(self.entry.argv[0]).name.startswith("python"):
+                python = self.entry.argv[0]
+            launcher, more = self._with_environment(launcher)
+            environment.update(more)
+            argv = (*launcher, python, str(self.payload), "packages")
+        return {
+            "root": root,
+            "entry_dir": str(self.layout.root),
+            "attempt": self.number,
+            "artifacts": str(self.layout.artifacts),
+            "heartbeat": str(self.files.heartbeat),
+            "stacks": str(self.files.stacks),
+            "logs": [str(self.files.stdout), str(self.files.stderr)],
+            "interval_s": self.entry.capture.interval_s,
+            "progress": self.entry.progress,
+            "packages_argv": argv,
+            "packages_environment": environment,
+            "cwd": str(self.cwd),
+            "image": self.entry.image,
+            "session_file": str(SessionLayout(self.session).session),
+        }
+
     @property
     def _handing_on(self) -> tuple[tuple[str, ...], dict[str, str]]:
         """The launcher, and the variables it has to be given beside the command's own."""
         launcher = on_every_node(self.entry.launcher, self.ray_nodes) if self.ray_nodes > 1 else self.entry.launcher
+        return self._with_environment(launcher)
+
+    def _with_environment(self, launcher: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
         if not self.entry.isolated:
             return launcher, {}
         named = {name: value for name, value in os.environ.items() if name in self.entry.passthrough}

@@ -12,7 +12,7 @@ from oellm_bench.job.attempt import Attempt, last_started
 
 
 def prepare(attempt: Attempt) -> None:
-    """Make the attempt's folder, an empty scratch and an empty benchmark_results.
+    """Make the attempt's folder, an empty scratch, empty benchmark_results and artifacts.
 
     Results that an earlier attempt (or this one, before it was requeued) left are moved into that attempt's
     folder: they must never pass for this one's. Raises OSError.
@@ -20,9 +20,15 @@ def prepare(attempt: Attempt) -> None:
     layout, files = attempt.layout, attempt.files
     owner = layout.attempt(last_started(layout, attempt.number)).root
     files.root.mkdir(parents=True, exist_ok=True)
-    if _has_content(layout.benchmark_results):
-        layout.benchmark_results.rename(_free_name(owner / layout.benchmark_results.name))
+    for folder in (layout.benchmark_results, layout.artifacts):
+        if _has_content(folder):
+            folder.rename(_free_name(owner / folder.name))
     layout.benchmark_results.mkdir(exist_ok=True)
+    files.stop_order.unlink(missing_ok=True)
+    if attempt.entry.capture.enabled:
+        layout.artifacts.mkdir(exist_ok=True)
+    if attempt.entry.ray.enabled or (attempt.entry.capture.enabled and attempt.entry.capture.packages):
+        write_archive(attempt.payload)
     remove(layout.scratch)
     layout.scratch.mkdir()
     if attempt.entry.ray.enabled:
@@ -30,7 +36,6 @@ def prepare(attempt: Attempt) -> None:
         attempt.ray_state.unlink(missing_ok=True)
         remove(attempt.ray_workers)
         attempt.ray_workers.mkdir()
-        write_archive(attempt.payload)
         atomic_write_text(attempt.ray_spec, attempt.ray_spec_text(os.environ))
 
 

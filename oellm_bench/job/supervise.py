@@ -20,7 +20,7 @@ _RELAYED = (signal.SIGUSR1, signal.SIGUSR2)
 _SIGNALS = (signal.SIGCHLD, *_STOP, *_RELAYED)
 _LOOK_S = 0.5  # how often to look whether the command has started
 _LONGEST_WAIT_S = 3600.0
-_TIME_UP = 0  # no signal has this number
+TIME_UP = 0  # no signal has this number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class Launch:
     begins. Until then `start_limit_s` holds. `has_ended` tells that the command proper is over and only
     cleaning up is left, which neither the time limit nor a signal interrupts. `stop_limit_s` above zero: the
     program passes TERM on and cleans up by itself, and is given that long before its tree is ended from outside.
+    `at_end` is called before anything is ended from outside, with None where the command has ended by itself, the
+    signal that stops us, or TIME_UP.
     """
 
     argv: tuple[str, ...]
@@ -43,6 +45,7 @@ class Launch:
     has_ended: Callable[[], bool] | None = None
     start_limit_s: float = 0.0
     stop_limit_s: float = 0.0
+    at_end: Callable[[int | None], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +84,12 @@ def supervise(launch: Launch) -> Ended:
             child = _spawn(launch, stdout.fileno(), stderr.fileno())
         except (OSError, ValueError) as err:  # ValueError: a zero byte in an argument or the environment
             message = _spawn_problem(launch, err)
+            _tell_end(launch, None)
             failed = Ended(returncode=None, started_at=started_at, ended_at=started_at)
             return replace(failed, failure=ErrorMode.CRASH, message=message)
     number = _wait(child, launch)
     run_s = time.monotonic() - clock
+    _tell_end(launch, number)
     leftovers, survivors = _clear(child, launch, stopped=number is not None)
     if number is not None:
         run_s = time.monotonic() - clock
@@ -96,6 +101,11 @@ def supervise(launch: Launch) -> Ended:
         survivors=tuple(survivors),
     )
     return _with_failure(ended, launch, number)
+
+
+def _tell_end(launch: Launch, number: int | None) -> None:
+    if launch.at_end is not None:
+        launch.at_end(number)
 
 
 def _spawn(launch: Launch, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
@@ -160,7 +170,7 @@ class _TimeLimit:
 
 
 def _wait(child: subprocess.Popen[bytes], launch: Launch) -> int | None:
-    """Wait for the end: None where the command ended by itself, else the signal received or _TIME_UP."""
+    """Wait for the end: None where the command ended by itself, else the signal received or TIME_UP."""
     limit = _TimeLimit(launch)
     while (left_s := limit.left_s()) > 0:
         found = signal.sigtimedwait(_SIGNALS, limit.wait_s(left_s))
@@ -170,7 +180,7 @@ def _wait(child: subprocess.Popen[bytes], launch: Launch) -> int | None:
             return found.si_signo
         if found is not None and found.si_signo in _RELAYED:
             proctree.notify_handlers(os.getpid(), found.si_signo)
-    return _TIME_UP
+    return TIME_UP
 
 
 def _clear(child: subprocess.Popen[bytes], launch: Launch, *, stopped: bool) -> tuple[int, list[int]]:
@@ -202,7 +212,7 @@ def _reap(child: subprocess.Popen[bytes]) -> bool:
 def _with_failure(ended: Ended, launch: Launch, number: int | None) -> Ended:
     notes = [f"{len(ended.survivors)} processes outlived SIGKILL"] if ended.survivors else []
     failure = None
-    if number == _TIME_UP:
+    if number == TIME_UP:
         failure = ErrorMode.TIMEOUT
         notes.insert(0, f"stopped at its time limit of {launch.timeout_s:g} s")
     elif number is not None:

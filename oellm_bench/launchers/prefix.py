@@ -40,6 +40,18 @@ def on_every_node(prefix: Sequence[str], nodes: int) -> tuple[str, ...]:
     return (*step, *options, *(prefix[1:] if prefix[:1] == ("srun",) else prefix))
 
 
+def once_inside(prefix: Sequence[str]) -> tuple[str, ...]:
+    """Return the prefix that runs something once, on this node, in the container of `prefix`; empty without one.
+
+    What stands before the container's program would start it many times (srun, mpirun).
+    """
+    index = _container(prefix)
+    if index is not None:
+        return tuple(prefix[index:])
+    options = [word for word in prefix if word.startswith(("--container", "--no-container"))]
+    return ("srun", "--overlap", "--nodes=1", "--ntasks=1", *options) if options else ()
+
+
 def container_program(prefix: Sequence[str]) -> str:
     """Return the program of a launcher prefix that decides over the environment: apptainer, docker, srun, ..."""
     return PurePath(prefix[_container(prefix) or 0]).name if prefix else ""

@@ -38,6 +38,11 @@ class MonitoringConfig:
     )
     inactivity_s: float = option("silence of a running job that counts as a stall; 0: none", 0.0, unit="s")
     startup_s: float = option("silence allowed before the first output; 0: as inactivity_s", 0.0, unit="s")
+    progress_s: float = option(
+        "time without a new iteration (backend.progress) that counts as a stall, whatever is written; 0: none",
+        0.0,
+        unit="s",
+    )
     start_conditions: tuple[ConditionChoice, ...] = option("an entry is submitted once all of these hold", ())
     cancel_conditions: tuple[ConditionChoice, ...] = option(
         "an entry is cancelled for good once one of these holds", ()

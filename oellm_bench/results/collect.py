@@ -20,7 +20,13 @@ _DEEPEST = 50
 _LARGEST_BYTES = 8 << 20  # a result is a handful of numbers; data belongs into files of its own
 
 
-def collect(entry: PlannedEntry, record: ExitRecord, layout: EntryLayout, note: str = "") -> EntryResult:
+def collect(
+    entry: PlannedEntry,
+    record: ExitRecord,
+    layout: EntryLayout,
+    note: str = "",
+    resources: Mapping[str, Any] | None = None,
+) -> EntryResult:
     """Return the result of the attempt that `record` tells of, from its benchmark_results folder.
 
     The record's own failure comes first, then the exit code, the file contract, the script's `is_success`
@@ -34,7 +40,8 @@ def collect(entry: PlannedEntry, record: ExitRecord, layout: EntryLayout, note: 
     mode, reason = _verdict(entry, record, metrics)
     missed: tuple[str, ...] = ()
     if mode is ErrorMode.SUCCESS:
-        missed = unmet(entry.requirements, {**_flat(stages), **metrics.values, "exec_time_s": exec_time_s})
+        own = {**(resources or {}), "exec_time_s": exec_time_s}
+        missed = unmet(entry.requirements, {**own, **_flat(stages), **metrics.values, "exec_time_s": exec_time_s})
         if missed:
             mode, reason = ErrorMode.REQUIREMENTS_NOT_MET, "; ".join(missed)
         else:
@@ -55,6 +62,7 @@ def collect(entry: PlannedEntry, record: ExitRecord, layout: EntryLayout, note: 
         params=params.writable,
         metrics=metrics.writable,
         stages=stages if isinstance(stages, Mapping) else {},
+        resources=resources or {},
         requirements_not_met=missed,
     )
 

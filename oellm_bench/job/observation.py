@@ -1,0 +1,87 @@
+"""Have an attempt watched from beside, and say in the end what it used."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from oellm_bench import proctree
+from oellm_bench.job.attempt import Attempt
+from oellm_bench.monitoring.heartbeat import read_heartbeat, used
+
+_LAST_LISTS_S = 20.0  # for what is installed to be listed, where the command was faster than that
+_STACKS_S = 12.0
+_AT_ONCE_S = 1.0
+
+
+class Observation:
+    """The observer of one attempt, from its start to its end; without one where nobody wants it."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._process: subprocess.Popen[str] | None = None
+        self._cpu_s = 0.0
+        if attempt.entry.capture.enabled:
+            with contextlib.suppress(OSError):  # no fork, no capture: no reason not to run
+                self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "oellm_bench.observer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: proctree.die_with_parent(signal.SIGKILL),  # safe: this process has one thread
+        )
+        assert self._process.stdin is not None
+        with self._process.stdin as stream, contextlib.suppress(BrokenPipeError):
+            json.dump(self._attempt.observer_task(os.getpid()), stream)
+
+    def end(self, *, stopped: bool, stuck: bool) -> None:
+        """Let it take a last look. `stuck`: it saves the processes' stacks first, so they have to be there still.
+
+        `stopped`: there is little time, the command is to be ended next.
+        """
+        self._cpu_s = _cpu_of_children_s()
+        if self._process is None:
+            return
+        limit_s = _LAST_LISTS_S
+        if stopped:
+            limit_s = _STACKS_S if stuck else _AT_ONCE_S
+        proctree.send(self._process.pid, signal.SIGUSR1 if stuck else signal.SIGTERM)
+        deadline = time.monotonic() + limit_s
+        while not self._is_over():
+            if (left_s := deadline - time.monotonic()) <= 0:
+                for pid in (*proctree.descendants(self._process.pid), self._process.pid):
+                    proctree.send(pid, signal.SIGKILL)
+                return
+            signal.sigtimedwait((signal.SIGCHLD,), left_s)
+
+    def used(self) -> dict[str, Any]:
+        """Return what the attempt used, as far as it was seen."""
+        if self._process is None:
+            return {}
+        seen = used(read_heartbeat(self._attempt.files.heartbeat, self._attempt.number))
+        return {**seen, "cpu_s": round(max(self._cpu_s, seen.get("cpu_s", 0.0)), 3)}
+
+    def _is_over(self) -> bool:
+        assert self._process is not None
+        try:
+            ended, _ = os.waitpid(self._process.pid, os.WNOHANG)
+        except ChildProcessError:  # collected along with others
+            return True
+        return ended != 0
+
+
+def _cpu_of_children_s() -> float:
+    """Return the CPU time of all that has ended below this process and was waited for; not the observer's."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,84 @@
+"""Find out what is installed for the command's Python, where the command runs: in its container."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from oellm_bench import proctree
+from oellm_bench.fileio import atomic_write_json, atomic_write_text
+from oellm_bench.observer.task import Task
+
+
+class Installed:
+    """A run of the payload's `packages` in the background, and the files made of what it says."""
+
+    def __init__(self, task: Task) -> None:
+        self._artifacts = Path(task.artifacts)
+        self._output = tempfile.TemporaryFile()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure = ""
+        if not task.packages_argv:
+            return
+        try:
+            self._process = subprocess.Popen(
+                task.packages_argv,
+                env={**os.environ, **task.packages_environment},
+                cwd=task.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=lambda: proctree.die_with_parent(signal.SIGTERM),
+            )
+        except OSError as err:
+            self._write({"error": f"{task.packages_argv[0]}: {err.strerror}"})
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is not over yet."""
+        return self._process is not None
+
+    def look(self, *, limit_s: float) -> None:
+        """Write the lists if they are there; give up at `limit_s` zero and below."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            if limit_s > 0:
+                return
+            proctree.kill_descendants(os.getpid(), grace_s=0)
+            self._process.wait()
+        self._process = None
+        self._output.seek(0)
+        self._write(_document(self._output.read()))
+
+    def finish(self, limit_s: float) -> None:
+        """Wait for the lists."""
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(limit_s)
+            self.look(limit_s=0)
+
+    def _write(self, document: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            for key, name, head in (("packages", "pip-freeze.txt", ""), ("conda", "conda-explicit.txt", "@EXPLICIT\n")):
+                if document.get(key):
+                    atomic_write_text(self._artifacts / name, head + "\n".join(document[key]) + "\n")
+            about = {key: value for key, value in document.items() if key not in ("packages", "conda")}
+            atomic_write_json(self._artifacts / "python.json", about)
+
+
+def _document(output: bytes) -> dict[str, Any]:
+    """Return the first document in the output: srun may have run several."""
+    for line in output.splitlines():
+        with contextlib.suppress(ValueError):
+            document = json.loads(line)
+            if isinstance(document, dict):
+                return document
+    return {"error": "there is no Python to be asked"}

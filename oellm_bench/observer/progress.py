@@ -1,0 +1,67 @@
+"""How far a command is, from what it writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_MOST_BYTES = 1 << 20  # a look; what was written before the last of it is skipped: only the newest line counts
+_LONGEST_LINE = 4096
+
+
+class Progress:
+    """Follows logs from their beginning and keeps the groups of the last line that matches."""
+
+    def __init__(self, pattern: str, logs: Sequence[str]) -> None:
+        self._pattern = re.compile(pattern.encode()) if pattern else None
+        self._read = dict.fromkeys(map(Path, logs), 0)
+        self.log_bytes = 0
+        self.last: dict[str, Any] = {}
+
+    def look(self, now: float) -> None:
+        """Read what is new; `last` gets the groups as numbers where they are, and `at`: when they last changed."""
+        self.log_bytes = 0
+        for path, position in self._read.items():
+            try:
+                size = path.stat().st_size
+            except OSError:
+                continue
+            self.log_bytes += size
+            if self._pattern is not None and size != position:
+                self._read[path] = self._scan(path, position if size > position else 0, size, now)
+
+    def _scan(self, path: Path, position: int, size: int, now: float) -> int:
+        """Look through the whole lines from `position` on; returns where the next look begins."""
+        assert self._pattern is not None
+        start = max(position, size - _MOST_BYTES)
+        try:
+            with path.open("rb") as stream:
+                stream.seek(start)
+                data = stream.read(_MOST_BYTES)
+        except OSError:
+            return position
+        whole = data.rfind(b"\n") + 1
+        for line in reversed(data[:whole].splitlines()):
+            match = self._pattern.search(line[:_LONGEST_LINE])
+            if match:
+                self._note({name: _number(value) for name, value in match.groupdict().items() if value}, now)
+                break
+        return start + whole if whole else start
+
+    def _note(self, found: dict[str, Any], now: float) -> None:
+        if found.get("iteration") != self.last.get("iteration"):
+            self.last = {**found, "at": now}
+        else:
+            self.last = {**found, "at": self.last["at"]}
+
+
+def _number(text: bytes) -> int | float | str:
+    decoded = text.decode("utf-8", "replace")
+    for kind in (int, float):
+        try:
+            return kind(decoded.replace(",", ""))
+        except ValueError:
+            continue
+    return decoded

@@ -1,0 +1,55 @@
+"""Save where the Python processes of an attempt are, before they are stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from oellm_bench.shell import command_line, run
+
+_ONE_LIMIT_S = 5.0
+
+
+def save(members: Iterable[psutil.Process], target: Path, *, limit_s: float) -> None:
+    """Write a section for each process, the stacks of its threads where it runs Python.
+
+    Needs py-spy and the right to look into the processes (kernel.yama.ptrace_scope); where that is missing, the
+    section says so. Source: `py-spy dump --help`.
+    """
+    beside = Path(sys.executable).with_name("py-spy")
+    program = str(beside) if beside.exists() else shutil.which("py-spy")
+    deadline = time.monotonic() + limit_s
+    with contextlib.suppress(OSError), target.open("a", encoding="utf-8") as stream:
+        for process in members:
+            left_s = min(_ONE_LIMIT_S, deadline - time.monotonic())
+            with contextlib.suppress(psutil.Error):
+                stream.write(f"{_heading(process)}\n{_stacks(program, process, left_s)}\n\n")
+                stream.flush()
+
+
+def _heading(process: psutil.Process) -> str:
+    with process.oneshot():
+        age_s, cpu = time.time() - process.create_time(), process.cpu_times()
+        line = command_line(process.cmdline())[:500].replace("\n", "\\n")
+        return (
+            f"process {process.pid}: {process.status()}, {age_s:.0f} s old, {cpu.user + cpu.system:.1f} s CPU: {line}"
+        )
+
+
+def _stacks(program: str | None, process: psutil.Process, limit_s: float) -> str:
+    if "python" not in Path(process.exe()).name:
+        return "  (no Python)"
+    if program is None:
+        return "  (py-spy is not installed)"
+    if limit_s <= 0:
+        return "  (no time left)"
+    done = run([program, "dump", "--pid", str(process.pid)], timeout_s=limit_s)
+    if done.returncode == 0:
+        return done.stdout.rstrip()
+    return f"  (py-spy: {done.stderr.strip() or 'no answer in time'})"

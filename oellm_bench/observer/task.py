@@ -1,0 +1,30 @@
+"""What the runner tells the observer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One attempt to watch.
+
+    `root` is the process whose descendants are watched, `entry_dir` and `attempt` tell those that srun has started.
+    `packages_argv` lists what is installed (empty: nobody wants to know), run in `cwd`. `image`: the container's.
+    `progress`: a regular expression with a group `iteration`, looked for in `logs`; empty: none.
+    """
+
+    root: int
+    entry_dir: str
+    attempt: int
+    artifacts: str
+    heartbeat: str
+    stacks: str
+    logs: list[str]
+    interval_s: float
+    progress: str
+    packages_argv: list[str]
+    packages_environment: dict[str, str]
+    cwd: str
+    image: str
+    session_file: str
