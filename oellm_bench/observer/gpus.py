@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import ctypes
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
-import pynvml  # type: ignore[import-untyped]
-
-_MILLI = 1000
+_LIBRARY = "libnvidia-ml.so.1"  # the name that pynvml loads
 
 
 class Gpus:
@@ -17,33 +17,31 @@ class Gpus:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self._nvml = _nvml()
         self._handles: dict[int, Any] = {}
-        try:
-            pynvml.nvmlInit()
-            every = {index: pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())}
-            names = {index: _value(pynvml.nvmlDeviceGetUUID, handle) for index, handle in every.items()}
-        except pynvml.NVMLError:
+        if self._ask("nvmlInit", otherwise=False) is False:
             return
         wanted = environment.get("CUDA_VISIBLE_DEVICES")
-        self._handles = {
-            index: handle for index, handle in every.items() if _is_visible(index, str(names[index]), wanted)
-        }
+        for index in range(self._ask("nvmlDeviceGetCount", otherwise=0)):
+            handle = self._ask("nvmlDeviceGetHandleByIndex", index)
+            if handle is not None and _is_visible(index, self._ask("nvmlDeviceGetUUID", handle, otherwise=""), wanted):
+                self._handles[index] = handle
 
     def describe(self) -> dict[str, Any]:
         """Return driver, CUDA version and the GPUs; empty where there is none."""
         if not self._handles:
             return {}
-        cuda = _value(pynvml.nvmlSystemGetCudaDriverVersion)
+        cuda = self._ask("nvmlSystemGetCudaDriverVersion")
         return {
-            "driver": _value(pynvml.nvmlSystemGetDriverVersion),
+            "driver": self._ask("nvmlSystemGetDriverVersion"),
             "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
             "gpus": [
                 {
                     "index": index,
-                    "uuid": _value(pynvml.nvmlDeviceGetUUID, handle),
-                    "name": _value(pynvml.nvmlDeviceGetName, handle),
-                    "memory_bytes": _value(pynvml.nvmlDeviceGetMemoryInfo, handle, field="total"),
-                    "power_limit_w": _watts(_value(pynvml.nvmlDeviceGetPowerManagementLimit, handle)),
+                    "uuid": self._ask("nvmlDeviceGetUUID", handle),
+                    "name": self._ask("nvmlDeviceGetName", handle),
+                    "memory_bytes": self._ask("nvmlDeviceGetMemoryInfo", handle, field="total"),
+                    "power_limit_w": _watts(self._ask("nvmlDeviceGetPowerManagementLimit", handle)),
                 }
                 for index, handle in self._handles.items()
             ],
@@ -54,14 +52,33 @@ class Gpus:
         return [
             {
                 "index": index,
-                "utilization_percent": _value(pynvml.nvmlDeviceGetUtilizationRates, handle, field="gpu"),
-                "memory_used_bytes": _value(pynvml.nvmlDeviceGetMemoryInfo, handle, field="used"),
-                "power_w": _watts(_value(pynvml.nvmlDeviceGetPowerUsage, handle)),
-                "temperature_c": _value(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-                "sm_clock_mhz": _value(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+                "utilization_percent": self._ask("nvmlDeviceGetUtilizationRates", handle, field="gpu"),
+                "memory_used_bytes": self._ask("nvmlDeviceGetMemoryInfo", handle, field="used"),
+                "power_w": _watts(self._ask("nvmlDeviceGetPowerUsage", handle)),
+                "temperature_c": self._ask("nvmlDeviceGetTemperature", handle, self._nvml.NVML_TEMPERATURE_GPU),
+                "sm_clock_mhz": self._ask("nvmlDeviceGetClockInfo", handle, self._nvml.NVML_CLOCK_SM),
             }
             for index, handle in self._handles.items()
         ]
+
+    def _ask(self, function: str, *arguments: Any, field: str = "", otherwise: Any = None) -> Any:
+        """Return NVML's answer, `otherwise` where it has none."""
+        if self._nvml is None:
+            return otherwise
+        try:
+            found = getattr(self._nvml, function)(*arguments)
+        except self._nvml.NVMLError:
+            return otherwise
+        return getattr(found, field) if field else found
+
+
+def _nvml() -> Any:
+    """Return pynvml where it is of use: it takes as long to import as all the rest of the observer."""
+    try:
+        ctypes.CDLL(_LIBRARY)
+        return importlib.import_module("pynvml")
+    except (OSError, ImportError):
+        return None
 
 
 def _is_visible(index: int, uuid: str, wanted: str | None) -> bool:
@@ -72,13 +89,5 @@ def _is_visible(index: int, uuid: str, wanted: str | None) -> bool:
     return any(item == str(index) or (not item.isdecimal() and uuid.startswith(item)) for item in named)
 
 
-def _value(ask: Callable[..., Any], *arguments: Any, field: str = "") -> Any:
-    try:
-        found = ask(*arguments)
-        return getattr(found, field) if field else found
-    except pynvml.NVMLError:
-        return None
-
-
 def _watts(milliwatts: int | None) -> float | None:
-    return None if milliwatts is None else milliwatts / _MILLI
+    return None if milliwatts is None else milliwatts / 1000

@@ -23,9 +23,9 @@ def frozen() -> list[str]:
     """Return what is installed, a line each, in the form of `pip freeze`."""
     lines = {}
     for found in metadata.distributions():
-        name = found.metadata["Name"]
+        name, version = _name_and_version(found)
         if name and name not in lines:  # the first on sys.path is the one that is imported
-            lines[name] = _line(name, found.version, _origin(found))
+            lines[name] = _line(name, version, _origin(found))
     return [lines[name] for name in sorted(lines, key=str.lower)]
 
 
@@ -57,6 +57,13 @@ def _python() -> dict[str, str]:
         "prefix": sys.prefix,
         "system": names[0].partition("=")[2].strip('"') if names else platform.platform(),
     }
+
+
+def _name_and_version(found: metadata.Distribution) -> tuple[str, str]:
+    """Return both as they stand at the head of its metadata; to have all of that parsed takes ten times as long."""
+    text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    fields = dict(line.partition(": ")[::2] for line in text.partition("\n\n")[0].splitlines())
+    return fields.get("Name", ""), fields.get("Version", "")
 
 
 def _origin(found: metadata.Distribution) -> dict[str, Any]:
