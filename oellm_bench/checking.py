@@ -41,13 +41,14 @@ def check_plan(
     book: Book,
     scheduler: Scheduler,
     *,
-    datasets: Mapping[str, Mapping[str, str]],
+    paths: Mapping[str, str],
     images: Sequence[str],
     environment: Mapping[str, str],
 ) -> Report:
     """Ask the scheduler about each distinct resource shape once, and look for the files that entries need.
 
-    `environment` is that of the submission: variables of sbatch's choose what the plan leaves open.
+    `paths`: by the key of the configuration that names each. `environment` is that of the submission: variables of
+    sbatch's choose what the plan leaves open.
     Raises SchedulerUnavailable.
     """
     partitions = {partition.name: partition for partition in scheduler.partitions()}
@@ -71,7 +72,7 @@ def check_plan(
             warnings.update(dict.fromkeys(found))
         else:
             problems.update(dict.fromkeys(found or [Problem(what=trial.message, where=where)]))
-    missing = (*_dataset_problems(datasets), *_image_problems(images), *_folder_problems(book.plan))
+    missing = (*_path_problems(paths), *_image_problems(images), *_folder_problems(book.plan))
     problems.update(dict.fromkeys(missing))
     return Report(shapes=tuple(shapes), problems=tuple(problems), warnings=tuple(warnings))
 
@@ -115,12 +116,11 @@ def _reason_against(partition: Partition, asked: Resources) -> str:
     return ""
 
 
-def _dataset_problems(datasets: Mapping[str, Mapping[str, str]]) -> Iterator[Problem]:
-    for name, formats in datasets.items():
-        for kind, path in formats.items():
-            if "://" not in path and not Path(path).exists():
-                fix = "correct the path, or mount what it lies on"
-                yield Problem(what=f"'{path}' is not there", where=f"datasets.{name}.{kind}", fix=fix)
+def _path_problems(paths: Mapping[str, str]) -> Iterator[Problem]:
+    for key, path in paths.items():
+        if "://" not in path and not Path(path).exists():
+            fix = "correct the path, or mount what it lies on"
+            yield Problem(what=f"'{path}' is not there", where=key, fix=fix)
 
 
 def _image_problems(images: Sequence[str]) -> Iterator[Problem]:

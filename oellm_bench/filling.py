@@ -1,4 +1,4 @@
-"""Placeholders of an entry's command: parameters, paths of its session, datasets."""
+"""Placeholders of an entry's command: parameters, paths of its session, paths with a name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from oellm_bench.config.project import ConfiguredPoint
+from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import PlannedEntry
@@ -31,8 +32,9 @@ def fill(
         for key in parameters
         if key in builtin
     ]
-    lookup = _with_datasets(by_key_or_suffix({**parameters, **builtin}, [*parameters]), point)
-    known = [*builtin, *parameters, "dataset:NAME,FORMAT"]
+    paths = _named_paths(point.project)
+    lookup = _with_paths(by_key_or_suffix({**parameters, **builtin}, [*parameters]), paths)
+    known = [*builtin, *parameters, *(paths or ("dataset:NAME,FORMAT", "path:NAME"))]
 
     def filled(text: str, fill_in: Callable[[str, Lookup], str] = expand) -> str:
         try:
@@ -78,11 +80,18 @@ def _builtin(project: str, entry_id: str, name: str, layout: SessionLayout) -> M
     }
 
 
-def _with_datasets(lookup: Lookup, point: ConfiguredPoint) -> Lookup:
-    def with_datasets(wanted: str) -> str | None:
-        if not wanted.startswith("dataset:"):
-            return lookup(wanted)
-        dataset, _, kind = wanted.removeprefix("dataset:").partition(",")
-        return point.project.datasets.get(dataset.strip(), {}).get(kind.strip())
+def _named_paths(project: Project) -> dict[str, str]:
+    datasets = {
+        f"dataset:{name},{kind}": path for name, formats in project.datasets.items() for kind, path in formats.items()
+    }
+    return {**datasets, **{f"path:{name}": path for name, path in project.paths.items()}}
 
-    return with_datasets
+
+def _with_paths(lookup: Lookup, paths: Mapping[str, str]) -> Lookup:
+    def with_paths(wanted: str) -> str | None:
+        kind, colon, name = wanted.partition(":")
+        if not colon or kind not in ("dataset", "path"):
+            return lookup(wanted)
+        return paths.get(f"{kind}:{','.join(part.strip() for part in name.split(','))}")
+
+    return with_paths

@@ -242,11 +242,11 @@ def _resources(project: Project) -> Resources:
 
 
 def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
-    """Return what an entry has to see of the node: its session, its datasets, and its own folder to write to."""
-    datasets = [path for formats in draft.point.project.datasets.values() for path in formats.values()]
+    """Return what an entry has to see of the node: its session, what has a name, and its own folder to write to."""
+    named = draft.point.project.named_paths().values()
     return Place(
         cwd=cwd,
-        readable=(str(layout.root), *draft.launch.reads, *dict.fromkeys(p for p in datasets if p.startswith("/"))),
+        readable=(str(layout.root), *draft.launch.reads, *dict.fromkeys(p for p in named if p.startswith("/"))),
         writable=(str(layout.entry(draft.name).root),),
     )
 

@@ -54,7 +54,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="ask the scheduler too: sbatch --test-only once per resource shape, partition limits, datasets",
+        help="ask the scheduler too: sbatch --test-only once per resource shape, partition limits, named paths",
     )
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument("--limit", type=_count, metavar="N", help="list only the first N entries")

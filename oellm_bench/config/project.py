@@ -17,7 +17,7 @@ from oellm_bench.config.typing import Fault, FaultyConfig, field_types, parse
 from oellm_bench.errors import ConfigError, Problem, nearest
 
 # Sections without packaged values, where null is what YAML has when all items are commented out.
-_MAY_BE_NULL = frozenset({"datasets", "requirements", "sweep"})
+_MAY_BE_NULL = frozenset({"datasets", "paths", "requirements", "sweep"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,5 +105,13 @@ class Project:
     capture: Capture = option("what is recorded of an entry while it runs", factory=Capture)
     sinks: dict[str, SinkChoice] = option("where results go, by any name", factory=dict)
     datasets: dict[str, dict[str, str]] = option("path by name and format: {dataset:name,format}", factory=dict)
+    paths: dict[str, str] = option("any other path by name: {path:name}", factory=dict)
     requirements: tuple[Requirement, ...] = option("bounds on metrics", ())
     sweep: SweepConfig = option("the sweep")
+
+    def named_paths(self) -> dict[str, str]:
+        """Return the paths that have a name, datasets among them, by the key that says so."""
+        datasets = {
+            f"datasets.{name}.{kind}": path for name, formats in self.datasets.items() for kind, path in formats.items()
+        }
+        return {**datasets, **{f"paths.{name}": path for name, path in self.paths.items()}}

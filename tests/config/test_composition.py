@@ -508,7 +508,7 @@ def test_restart_may_not_be_null_beside_policies_at_the_root(campaign):
     assert "my.yaml:4: restart: null" in campaign.root("restart: null\nrestart_policies: []").problem()
 
 
-@pytest.mark.parametrize("section", ["datasets", "requirements", "sweep"])
+@pytest.mark.parametrize("section", ["datasets", "paths", "requirements", "sweep"])
 def test_a_section_without_packaged_values_may_be_null(campaign, section):
     assert campaign.root(f"{section}:\n  # nothing").entry() == campaign.root().entry()
 
