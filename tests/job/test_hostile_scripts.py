@@ -194,13 +194,14 @@ def test_a_full_disk_is_one_line_and_harms_nothing(job_on_small_disk: Job) -> No
     job = job_on_small_disk
     job.plan("sh", "-c", GOOD_METRICS, contract=True)
     assert job.run().returncode == 0
-    earlier = {path: path.read_bytes() for path in (job.folder.results, job.attempt(1).results, job.attempt(1).exit)}
     job.plan("sh", "-c", FILL, "sh", str(job.folder.benchmark_results), contract=True)
+    kept = (job.session / "sweep.json", job.attempt(1).results, job.attempt(1).exit)
+    earlier = {path: path.read_bytes() for path in kept}
     done = job.run()
     assert done.returncode != 0
     assert "No space left on device" in done.stdout.splitlines()[-1]
     assert "Traceback" not in done.stderr and done.stderr.count("\n") <= 1
-    assert {path: path.read_bytes() for path in earlier} == earlier
+    assert {path: path.read_bytes() for path in kept} == earlier
     assert not list(job.session.rglob(".*")), "parts of files were left"
     (job.folder.benchmark_results / "big").unlink()
     job.plan("sh", "-c", GOOD_METRICS, contract=True)
