@@ -8,14 +8,15 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from oellm_bench.errors import StateError
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class WriteError(StateError, OSError):
@@ -28,7 +29,7 @@ class WriteError(StateError, OSError):
 
     def __str__(self) -> str:
         """Name the file, the reason and what to do."""
-        fix = "free some space there" if self.errno in _NO_SPACE else "see that its folder is there and writable"
+        fix = "free some space there" if self.errno in NO_SPACE else "see that its folder is there and writable"
         return f"{self.filename} cannot be written ({self.strerror}); {fix}, then try again"
 
 
@@ -50,10 +51,22 @@ def atomic_write_json(path: Path, document: object, *, compact: bool = False) ->
     atomic_write_text(path, json.dumps(document, indent=None if compact else 1, allow_nan=False) + "\n")
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a file that a script may have written. Raises OSError for a FIFO, a device or a folder, and at once."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        number, text = (errno.EISDIR, os.strerror(errno.EISDIR)) if stat.S_ISDIR(mode) else (errno.EINVAL, "no file")
+        raise OSError(number, text, str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def read_json(path: Path) -> Any:
     """Return the document in `path`; raise StateError that names the file when it is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with open_file(path) as stream:
+            return json.loads(stream.read().decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as err:
         raise StateError(f"{path} is not valid JSON ({err}); it was left as it is") from err
     except OSError as err:
@@ -134,7 +147,7 @@ def last_line(path: Path, *, limit: int = 300) -> str:
 def log_end(path: Path, *, size: int = 8192) -> str:
     """Return the last `size` bytes of a log as text, empty where it cannot be read."""
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             stream.seek(max(0, stream.seek(0, 2) - size))
             return stream.read().decode("utf-8", errors="replace")
     except OSError:

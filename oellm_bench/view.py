@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import EntryResult, ErrorMode
+from oellm_bench.errors import StateError
+from oellm_bench.fileio import read_json
 from oellm_bench.monitoring.heartbeat import read_heartbeat, used
 from oellm_bench.session import Session
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
@@ -128,9 +129,9 @@ def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout
 def read_result(path: Path, attempt: int) -> EntryResult | None:
     """Return results.json if it is of this attempt, None where there is none that can be read."""
     try:
-        document: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: Mapping[str, Any] = read_json(path)
         result = EntryResult.from_document(document)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (StateError, TypeError, KeyError):
         return None
     return result if result.attempt == attempt else None
 

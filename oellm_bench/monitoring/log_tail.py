@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.fileio import open_file
+
 _HEAD_BYTES = 256
 MAX_BYTES = 16 << 20  # per file and cycle: one chatty job must not starve the others
 
@@ -61,7 +63,7 @@ def read_new(path: Path, cursor: Cursor, *, final: bool = False, max_bytes: int 
     same_file = (status.st_dev, status.st_ino) == (cursor.device, cursor.inode)
     if same_file and status.st_size == cursor.offset:
         return None  # the cheap way out for an idle job: no open, no read
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         opened = os.fstat(stream.fileno())
         begun = Cursor(device=opened.st_dev, inode=opened.st_ino, generation=cursor.generation)
         if _continues(stream.read(cursor.head_bytes), opened, cursor):
