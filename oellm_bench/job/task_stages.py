@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.fileio import atomic_write_text
+
 SCHEMA_VERSION = 1
 MEMORY_BYTES, TIME_S = 8 << 30, 120
 _LONGEST_NAME = 200
@@ -169,9 +171,7 @@ def main(arguments: list[str]) -> int:
         with source.open("rb") as stream:
             stages = aggregate(_Unpickler(stream).load())
         text = json.dumps({"schema_version": SCHEMA_VERSION, "stages": stages}, allow_nan=False)
-        part = target.with_name(f"{target.name}.part")
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(target)
+        atomic_write_text(target, text + "\n")
     except Exception as err:  # whatever a hostile pickle leads to
         sys.stderr.write(f"{type(err).__name__}: {err!s:.200}\n")
         return 1

@@ -48,7 +48,8 @@ while :; do
 done
 
 # The runner writes this file itself; if it was killed, the shell is the last witness.
-if [ -n "$exit_file" ] && [ ! -e "$exit_file" ]; then
+if [ -n "$exit_file" ] && { [ ! -f "$exit_file" ] || [ -L "$exit_file" ]; }; then
+  rm -rf -- "$exit_file"
   mkdir -p -- "${exit_file%/*}"
   returncode=$status
   if [ "$status" -gt 128 ]; then returncode=$((128 - status)); fi

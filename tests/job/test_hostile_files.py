@@ -109,16 +109,7 @@ def test_a_success_stays_one_whatever_lies_about(job: Job, hostile: Hostile, lin
     assert not job.attempt().exit.is_symlink() and not job.folder.results.is_symlink()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tasks.json",
-        pytest.param(
-            "tasks.json.part",
-            marks=pytest.mark.xfail(strict=True, reason="tasks.json is not written as other files are"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["tasks.json", "tasks.json.part"])
 def test_tasks_json_is_not_written_through_a_link(job: Job, hostile: Hostile, precious: Path, name: str) -> None:
     tasks = precious.parent.parent / "tasks.pkl"
     tasks.write_bytes(pickle.dumps([{"stage": "read", "process_time": 1.0}]))

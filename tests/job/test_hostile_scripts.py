@@ -154,7 +154,6 @@ def test_where_the_runner_is_killed_the_batch_script_is_the_last_witness(job: Jo
     wait_for(lambda: not job.processes(), "the command to get TERM")
 
 
-@pytest.mark.xfail(strict=True, reason="the batch script takes whatever has the name for a record")
 @pytest.mark.parametrize("forge", ["mkfifo", "ln -s /dev/zero", "mkdir"])
 def test_the_last_witness_replaces_what_is_no_record(job: Job, forge: str) -> None:
     job.plan("sh", "-c", f'{forge} "$OELLM_BENCH_ENTRY_DIR/attempts/1/exit.json"; kill -KILL $PPID')
