@@ -31,6 +31,7 @@ from oellm_bench.job.attempt import Attempt, next_number
 from oellm_bench.job.observation import Observation
 from oellm_bench.job.supervise import TIME_UP, Ended, Launch, hold_signals, supervise
 from oellm_bench.results.collect import collect
+from oellm_bench.results.settled import settle
 
 EXIT_UNSUCCESSFUL = 1
 EXIT_CONTRACT = 65
@@ -67,12 +68,18 @@ def _run(attempt: Attempt, token: str) -> int:
     _say(f"{name} logs={shell.quote(str(attempt.files.root))} command={_one_line(attempt)}")
     observation = Observation(attempt)
     ended = supervise(replace(_launch(attempt), at_end=lambda number: _take_leave(attempt, observation, number)))
+    folders.reopen(attempt)
     if attempt.entry.ray.enabled:
         ended = ray_state.command_ended(ended, attempt.ray_state, attempt.files.stderr)
     if ended.leftovers:
         _say(f"{name} ended {ended.leftovers} processes that the command had left running")
     record = _record(attempt, token, ended)
-    result = collect(attempt.entry, record, attempt.layout, _aggregated_tasks(attempt), observation.used())
+    settle(record, attempt.layout)
+    note = _aggregated_tasks(attempt)
+    full = folders.make_room_for_records(attempt)
+    if full and not record.message:
+        record = replace(record, message=full)
+    result = collect(attempt.entry, record, attempt.layout, note, observation.used())
     record = _agreeing(record, result)
     code = _exit_code(record, ended.signal)
     trouble = _write_results(attempt, result)
@@ -178,7 +185,7 @@ def _write_results(attempt: Attempt, result: EntryResult) -> str:
             atomic_write_json(attempt.layout.results, result.to_document())
             trouble = ""
         except OSError as err:
-            trouble = f"{attempt.layout.results} cannot be written: {err.strerror}"
+            trouble = f"{err.filename} cannot be written: {err.strerror}"
         if attempt.entry.delete_scratch:
             try:
                 folders.remove(attempt.layout.scratch)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
-from oellm_bench.fileio import atomic_write_text
+from oellm_bench.fileio import NO_SPACE, atomic_write_text
 from oellm_bench.job.archive import write_archive
 from oellm_bench.job.attempt import Attempt, last_started
+
+ROOM_BYTES, PROBE_BYTES = 64 << 10, 16 << 10  # random, or a file system that compresses would keep none
 
 
 def prepare(attempt: Attempt) -> None:
@@ -18,6 +23,16 @@ def prepare(attempt: Attempt) -> None:
     folder: they must never pass for this one's. Raises OSError.
     """
     layout, files = attempt.layout, attempt.files
+    reopen(attempt)  # a runner that was killed could not
+    for folder in (
+        layout.root,
+        files.root.parent,
+        files.root,
+        layout.benchmark_results,
+        layout.artifacts,
+        layout.scratch,
+    ):
+        _put_aside(folder, unless=Path.is_dir)
     owner = layout.attempt(last_started(layout, attempt.number)).root
     files.root.mkdir(parents=True, exist_ok=True)
     for folder in (layout.benchmark_results, layout.artifacts):
@@ -31,12 +46,40 @@ def prepare(attempt: Attempt) -> None:
         write_archive(attempt.payload)
     remove(layout.scratch)
     layout.scratch.mkdir()
+    _room(attempt).write_bytes(os.urandom(ROOM_BYTES))
     if attempt.entry.ray.enabled:
         layout.ray_cluster.mkdir(exist_ok=True)
         attempt.ray_state.unlink(missing_ok=True)
         remove(attempt.ray_workers)
         attempt.ray_workers.mkdir()
         atomic_write_text(attempt.ray_spec, attempt.ray_spec_text(os.environ))
+
+
+def reopen(attempt: Attempt) -> None:
+    """Take back the folders of ours that the script has closed: what it wrote there is to be read."""
+    attempts = attempt.files.root.parent
+    for folder in (attempt.layout.root, attempts, attempt.layout.benchmark_results):
+        _open(folder)
+    with contextlib.suppress(OSError):
+        for folder in attempts.iterdir():
+            _open(folder)
+
+
+def make_room_for_records(attempt: Attempt) -> str:
+    """Clear the way for the records, with the room that was kept for them; returns why there was no other, if so."""
+    for path in (attempt.files.results, attempt.layout.results, attempt.files.exit):
+        _put_aside(path, unless=Path.is_file)
+    room = _room(attempt)
+    probe = room.with_name(f"{room.name}.probe")
+    try:
+        probe.write_bytes(os.urandom(PROBE_BYTES))
+        trouble = ""
+    except OSError as err:
+        trouble = f"{attempt.session}: {err.strerror}" if err.errno in NO_SPACE else ""
+    for path in (probe, room):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    return trouble
 
 
 def remove(folder: Path) -> None:
@@ -58,6 +101,25 @@ def remove(folder: Path) -> None:
                 if not (Path(path) / name).is_symlink():
                     (Path(path) / name).chmod(0o700)
         shutil.rmtree(folder)
+
+
+def _room(attempt: Attempt) -> Path:
+    return attempt.files.root / ".room"
+
+
+def _open(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        mode = folder.lstat().st_mode
+        if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:
+            folder.chmod(stat.S_IMODE(mode) | 0o700)
+
+
+def _put_aside(path: Path, *, unless: Callable[[Path], bool]) -> None:
+    """Rename what has the name of a file or folder of ours and is something else."""
+    with contextlib.suppress(FileNotFoundError):
+        path.lstat()
+        if path.is_symlink() or not unless(path):
+            path.rename(_free_name(path.with_name(f"{path.name}.aside")))
 
 
 def _has_content(folder: Path) -> bool:

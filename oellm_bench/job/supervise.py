@@ -15,7 +15,8 @@ from oellm_bench.core.result import ErrorMode
 
 GRACE_S = 10.0  # from TERM to KILL; SLURM's own KillWait is 30 s
 LEFTOVER_GRACE_S = 2.0  # the same for what a command leaves running behind it
-_STOP = (signal.SIGTERM, signal.SIGINT)
+RUNAWAY_LIMIT_S = 10.0
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _RELAYED = (signal.SIGUSR1, signal.SIGUSR2)
 _SIGNALS = (signal.SIGCHLD, *_STOP, *_RELAYED)
 _LOOK_S = 0.5  # how often to look whether the command has started
@@ -68,10 +69,12 @@ class Ended:
 
 def hold_signals() -> None:
     """Block the signals this module waits for: from here on none is lost and none interrupts a write."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    # nohup has set HUP to be ignored, and means it.
+    held = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
     # A shell that starts us in the background has set INT to be ignored, others do so with CHLD: the command
     # must not inherit the one, and the other would hide its end from us.
-    for number in _SIGNALS:
+    for number in held:
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -191,6 +194,10 @@ def _clear(child: subprocess.Popen[bytes], launch: Launch, *, stopped: bool) -> 
     grace_s = GRACE_S if child.returncode is None else LEFTOVER_GRACE_S
     survivors = proctree.kill_descendants(os.getpid(), grace_s=grace_s)
     _reap(child)
+    deadline = time.monotonic() + RUNAWAY_LIMIT_S
+    while proctree.has_children() and not survivors and time.monotonic() < deadline:
+        proctree.kill_children()
+        _reap(child)
     return (0 if stopped else len(below)), survivors
 
 

@@ -134,13 +134,11 @@ def test_a_pickle_bomb_is_left_out_and_said(job: Job, hostile: Hostile, tmp_path
     assert "tasks.pkl cannot be read" in result.reason and result.reason.endswith("left out")
 
 
-@pytest.mark.xfail(strict=True, reason="folders that a script has closed stay closed")
 def test_results_that_a_script_has_closed_are_read_all_the_same(job: Job, hostile: Hostile) -> None:
     assert hostile("good; chmod 000 $R $A; chmod 000 $E/attempts; chmod 000 $E").returncode == 0
     assert (job.record().returncode, job.result().error_mode) == (0, "success")
 
 
-@pytest.mark.xfail(strict=True, reason="what stands in the way of an attempt is not put aside")
 @pytest.mark.parametrize(
     "lines",
     [
@@ -160,14 +158,12 @@ def test_the_next_attempt_runs_whatever_an_earlier_one_left(job: Job, hostile: H
     assert job.result().success
 
 
-@pytest.mark.xfail(strict=True, reason="a folder in place of a record is not put aside")
 @pytest.mark.parametrize("name", ["$A/exit.json", "$A/results.json", "$E/results.json"])
 def test_a_folder_in_place_of_a_record_is_put_aside(job: Job, hostile: Hostile, name: str) -> None:
     assert hostile(f"good; mkdir -p {name}/x").returncode == 0
     assert (job.record().returncode, job.result().error_mode) == (0, "success")
 
 
-@pytest.mark.xfail(strict=True, reason="the runner does not call settle() yet")
 def test_a_result_that_arrives_just_after_the_end_is_waited_for(job: Job) -> None:
     job.plan("sh", "-c", """printf '{"is_succ' > "$OELLM_BENCH_RESULTS_PATH/metrics.json" """, contract=True)
     process = job.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -123,12 +124,36 @@ def test_a_script_that_tells_the_runner_to_stop_is_cancelled(job: Job, name: str
     assert (job.record().failure, job.result().reason) == ("cancelled", f"received SIG{name}")
 
 
-@pytest.mark.xfail(strict=True, reason="the runner dies of signals that a closed terminal sends")
 @pytest.mark.parametrize(("name", "code"), [("HUP", 129), ("QUIT", 131)])
 def test_a_hangup_stops_the_command_and_is_recorded(job: Job, name: str, code: int) -> None:
     job.plan("sh", "-c", f"kill -{name} $PPID; while :; do sleep 0.1; done")
     assert job.run().returncode == code
     assert (job.record().failure, job.record().message) == ("cancelled", f"received SIG{name}")
+
+
+def test_a_hangup_that_nohup_has_set_to_be_ignored_stays_so(job: Job) -> None:
+    job.plan("sh", "-c", f"kill -HUP $PPID; {GOOD_METRICS}", contract=True)
+    argv = ["nohup", *job.command()]
+    assert subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+RUNAWAY = """
+import os, sys, time
+if os.fork():
+    sys.exit(0)
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+"""
+
+
+def test_a_process_that_forks_faster_than_it_can_be_listed_is_ended(job: Job, tmp_path: Path) -> None:
+    lock = tmp_path / "held by whoever of them lives"
+    job.plan(sys.executable, "-c", f"import fcntl; f = open({str(lock)!r}, 'w'); fcntl.flock(f, 2)\n{RUNAWAY}")
+    assert job.run().returncode == 0
+    with lock.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_script_that_stops_the_runner_is_ended_by_the_next_signal(job: Job) -> None:
@@ -207,7 +232,6 @@ def test_a_full_disk_is_one_line_and_harms_nothing(job_on_small_disk: Job) -> No
     assert job.run().returncode == 0
 
 
-@pytest.mark.xfail(strict=True, reason="there is no room kept for the record")
 def test_a_full_disk_leaves_room_for_the_record(job_on_small_disk: Job) -> None:
     job = job_on_small_disk
     job.plan("sh", "-c", FILL, "sh", str(job.folder.benchmark_results), contract=True)
