@@ -39,7 +39,7 @@ EXIT_STORAGE = 74
 EXIT_RAY_START_FAILED = 90
 EXIT_TIMEOUT = 124
 EXIT_NOT_STARTED = 127
-_TASKS_LIMIT_S = 150.0  # a little more than the program allows itself
+_TASKS_LIMIT_S = 50.0  # a little more than the program allows itself
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

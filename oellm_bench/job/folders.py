@@ -24,14 +24,9 @@ def prepare(attempt: Attempt) -> None:
     """
     layout, files = attempt.layout, attempt.files
     reopen(attempt)  # a runner that was killed could not
-    for folder in (
-        layout.root,
-        files.root.parent,
-        files.root,
-        layout.benchmark_results,
-        layout.artifacts,
-        layout.scratch,
-    ):
+    if not layout.root.is_dir():  # one that is linked to from here is as good
+        _put_aside(layout.root, unless=Path.is_dir)
+    for folder in (files.root.parent, files.root, layout.benchmark_results, layout.artifacts, layout.scratch):
         _put_aside(folder, unless=Path.is_dir)
     owner = layout.attempt(last_started(layout, attempt.number)).root
     files.root.mkdir(parents=True, exist_ok=True)

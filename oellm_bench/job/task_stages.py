@@ -26,7 +26,9 @@ from typing import Any
 from oellm_bench.fileio import atomic_write_text
 
 SCHEMA_VERSION = 1
-MEMORY_BYTES, TIME_S = 8 << 30, 120
+TIME_S = 40
+# A few bytes of a pickle can ask for any amount: what it may take follows from its size.
+MEMORY_BYTES, LEAST_BYTES, BYTES_PER_BYTE = 8 << 30, 512 << 20, 40
 _LONGEST_NAME = 200
 
 
@@ -165,9 +167,10 @@ def _is_float(dtype: Any) -> bool:
 def main(arguments: list[str]) -> int:
     """Read, aggregate, write; 1 with the reason on stderr where that cannot be done."""
     source, target = map(Path, arguments)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     signal.alarm(TIME_S)
     try:
+        memory_bytes = min(MEMORY_BYTES, LEAST_BYTES + BYTES_PER_BYTE * source.stat().st_size)
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         with source.open("rb") as stream:
             stages = aggregate(_Unpickler(stream).load())
         text = json.dumps({"schema_version": SCHEMA_VERSION, "stages": stages}, allow_nan=False)

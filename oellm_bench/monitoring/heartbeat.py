@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from oellm_bench.errors import StateError
+from oellm_bench.fileio import read_json
 
 
 def read_heartbeat(path: Path, attempt: int) -> Mapping[str, Any]:
     """Return the latest heartbeat of that attempt; empty where there is none that can be read."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        document = read_json(path)
+    except StateError:
         return {}
     return document if isinstance(document, dict) and document.get("attempt") == attempt else {}
 

@@ -82,6 +82,8 @@ class Recorder:
 def _replace(path: Path, document: dict[str, Any]) -> None:
     """Replace the heartbeat; not synced: the next one comes in seconds, and thousands of jobs write theirs."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
+    try:
         part.write_text(json.dumps(document) + "\n", encoding="utf-8")
         part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)

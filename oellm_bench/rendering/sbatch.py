@@ -12,7 +12,8 @@ from oellm_bench.shell import quote
 
 # The runner is started in the background so that bash's traps fire at once and hand the signal on. They are set
 # before it is started: a signal in between must neither end the script nor get lost. SIGCONT is left alone: SLURM
-# sends it along with every warning, and a trap on it can swallow the other signal.
+# sends it along with every warning, and a trap on it can swallow the other signal; it goes along
+# with each, for a runner that its script has stopped.
 _SUPERVISE = """\
 attempt=${1:-} token=${2:-} timeout_s=${3:-}
 job_id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-${SLURM_JOB_ID:-}}
@@ -31,7 +32,9 @@ fi
 
 runner='' pending=''
 forward() {
-  if [ -n "$runner" ]; then kill -s "$1" "$runner" 2>/dev/null || :; else pending=$1; fi
+  if [ -z "$runner" ]; then pending=$1; return; fi
+  kill -s "$1" "$runner" 2>/dev/null || :
+  kill -s CONT "$runner" 2>/dev/null || :
 }
 trap 'forward TERM' TERM
 trap 'forward INT' INT

@@ -171,6 +171,6 @@ def names(lines):
 
 def test_images_that_plan_have_what_the_package_depends_on():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(PACKAGES) == names(project["dependencies"])
+    assert set(PACKAGES) == names(project["dependencies"]) - {"nvidia-ml-py", "py-spy"}  # only for what is recorded
     for image in ("megatron", "ray-cpu"):
         assert set(PACKAGES) <= names((ROOT / "container" / image / "requirements.txt").read_text().splitlines())
