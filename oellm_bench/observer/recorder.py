@@ -86,4 +86,5 @@ def _replace(path: Path, document: dict[str, Any]) -> None:
         part.write_text(json.dumps(document) + "\n", encoding="utf-8")
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
