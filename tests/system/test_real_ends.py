@@ -337,3 +337,18 @@ def test_one_look_asks_slurm_once_however_long_a_condition_takes(real):
     assert real.run("monitor", "--once").returncode == 0
     assert real.json("status")["scheduler_budget"]["made"] - before <= 4  # two for the look, two for this status
     real.run("cancel", real.session_dir.name)
+
+
+SAVES_WHEN_WARNED = """
+import signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(print("checkpoint saved") or 0))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("prefix", [{}, {"srun": {"ntasks": 1}}], ids=["bare", "srun"])
+def test_a_warning_ahead_of_the_limit_reaches_the_command(real, prefix):
+    command = {"class_name": "CommandBackend", "command": ["python3", "-uc", SAVES_WHEN_WARNED]}
+    real.write(slurm={"sbatch": {"time": "00:01:00", "signal": "B:USR1@55"}, **prefix}, backend=command)
+    assert real.run("run", timeout=90).returncode == 0
+    assert (real.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log").read_text() == "checkpoint saved\n"
