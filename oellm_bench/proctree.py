@@ -46,13 +46,20 @@ def descendants(pid: int) -> list[int]:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Tell whether a process has a handler for a signal; False for one that is gone.
+    """Tell whether a process has a handler for a signal; False for one that is gone."""
+    return _in_mask(pid, number, b"SigCgt:")
 
-    Source: SigCgt in proc_pid_status(5), a mask whose bit 0 is signal 1.
-    """
+
+def blocks(pid: int, number: int) -> bool:
+    """Tell whether a process holds a signal back, be it to wait for it: it does not die of it, and may act on it."""
+    return _in_mask(pid, number, b"SigBlk:")
+
+
+def _in_mask(pid: int, number: int, mask: bytes) -> bool:
+    """Source: proc_pid_status(5), masks whose bit 0 is signal 1."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
-            if line.startswith(b"SigCgt:"):
+            if line.startswith(mask):
                 return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
 
@@ -61,7 +68,8 @@ def notify_handlers(pid: int, number: int) -> list[int]:
     """Send a signal to the topmost processes of the tree of `pid`, itself included, that handle it.
 
     A process without a handler would die of SIGUSR1, so it is passed over and its children are asked; one
-    with a handler is trusted to tell its own (srun and apptainer do). Returns who got it.
+    with a handler is trusted to tell its own (apptainer does). One that blocks it may wait for it (srun does) or
+    not care: it is told, and its children are asked. Returns who got it.
     """
     children: dict[int, list[int]] = {}
     for child, (parent, alive) in _processes().items():
@@ -69,9 +77,10 @@ def notify_handlers(pid: int, number: int) -> list[int]:
             children.setdefault(parent, []).append(child)
     asked, told = [pid], []
     for member in asked:
-        if catches(member, number) and send(member, number):
+        is_caught = catches(member, number)
+        if (is_caught or (blocks(member, number) and member != pid)) and send(member, number):
             told.append(member)
-        else:
+        if not is_caught:
             asked.extend(children.get(member, ()))
     return told
 

@@ -56,7 +56,7 @@ class Observation:
         limit_s = _LAST_LISTS_S
         if stopped:
             limit_s = _STACKS_S if stuck else _AT_ONCE_S
-        proctree.send(self._process.pid, signal.SIGUSR1 if stuck else signal.SIGTERM)
+        proctree.send(self._process.pid, signal.SIGQUIT if stuck else signal.SIGTERM)
         deadline = time.monotonic() + limit_s
         while not self._is_over():
             if (left_s := deadline - time.monotonic()) <= 0:

@@ -1,6 +1,6 @@
 """Watch one attempt: `python -m oellm_bench.observer`, told by a JSON document on stdin (`Task`).
 
-TERM: a last sample and heartbeat, and the end. USR1: the same, and the stacks of the processes before that.
+TERM: a last sample and heartbeat, and the end. QUIT: the same, and the stacks of the processes before that.
 Ended by the kernel where the runner is killed.
 """
 
@@ -20,7 +20,7 @@ from oellm_bench.observer.task import Task
 
 _NICENESS = 10  # the benchmark comes first
 _PACKAGES_LIMIT_S, _STACKS_LIMIT_S = 60.0, 10.0
-_ENDS = (signal.SIGTERM, signal.SIGUSR1)
+_ENDS = (signal.SIGTERM, signal.SIGQUIT)
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
             installed.look(limit_s=started + _PACKAGES_LIMIT_S - time.monotonic())
         else:
             found = signal.sigtimedwait(_ENDS, task.interval_s)
-    if found.si_signo == signal.SIGUSR1:
+    if found.si_signo == signal.SIGQUIT:
         recorder.save_stacks(_STACKS_LIMIT_S)
     recorder.beat()
     installed.finish(_PACKAGES_LIMIT_S)

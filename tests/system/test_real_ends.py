@@ -346,9 +346,10 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("prefix", [{}, {"srun": {"ntasks": 1}}], ids=["bare", "srun"])
-def test_a_warning_ahead_of_the_limit_reaches_the_command(real, prefix):
+def test_a_warning_ahead_of_the_limit_reaches_the_command(real):
     command = {"class_name": "CommandBackend", "command": ["python3", "-uc", SAVES_WHEN_WARNED]}
-    real.write(slurm={"sbatch": {"time": "00:01:00", "signal": "B:USR1@55"}, **prefix}, backend=command)
+    ways = {"axes": [{"way": "bare"}, {"way": "srun", "slurm.srun.ntasks": 1}], "name_template": "{way}"}
+    real.write(slurm={"sbatch": {"time": "00:01:00", "signal": "B:USR1@55"}}, backend=command, sweep=ways)
     assert real.run("run", timeout=90).returncode == 0
-    assert (real.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log").read_text() == "checkpoint saved\n"
+    logs = [real.session_dir / "entries" / way / "attempts" / "1" / "stdout.log" for way in ("bare", "srun")]
+    assert [log.read_text() for log in logs] == ["checkpoint saved\n"] * 2
