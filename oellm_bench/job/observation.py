@@ -17,7 +17,7 @@ from oellm_bench.job.attempt import Attempt
 from oellm_bench.monitoring.heartbeat import read_heartbeat, used
 
 _LAST_LISTS_S = 20.0  # for what is installed to be listed, where the command was faster than that
-_STACKS_S = 12.0
+_STACKS_S = 8.0  # SLURM gives 30 s between TERM and KILL, and the command needs its own
 _AT_ONCE_S = 1.0
 
 

@@ -19,7 +19,7 @@ from oellm_bench.observer.recorder import Recorder
 from oellm_bench.observer.task import Task
 
 _NICENESS = 10  # the benchmark comes first
-_PACKAGES_LIMIT_S, _STACKS_LIMIT_S = 60.0, 10.0
+_PACKAGES_LIMIT_S, _STACKS_LIMIT_S = 60.0, 7.0
 _ENDS = (signal.SIGTERM, signal.SIGQUIT)
 
 
