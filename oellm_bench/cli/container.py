@@ -128,8 +128,8 @@ def _place(project: Project, outputs: Sequence[Path], inputs: Sequence[Path]) ->
     writable = _outermost([Path.cwd(), *outputs, *([sessions] if sessions.is_dir() else [])])
     backend = project.backend.instantiate(Backend)
     reads = () if backend.validate() else backend.build_launch_command().reads
-    datasets = [path for formats in project.datasets.values() for path in formats.values() if path.startswith("/")]
-    wanted = [*inputs, *map(Path, (*reads, *datasets))]
+    named = [path for path in project.named_paths().values() if path.startswith("/")]
+    wanted = [*inputs, *map(Path, (*reads, *named))]
     readable = [
         path for path in _outermost(wanted) if path.exists() and not {path, *path.parents}.intersection(writable)
     ]
