@@ -65,12 +65,13 @@ def _failure(entry: EntryState, attempt: AttemptState) -> Failure:
     """Return the facts; an attempt that only waited in vain for others was no restart."""
     assert attempt.mode is not None
     restarts = sum(earlier.mode is not ErrorMode.DEPENDENCY_FAILED for earlier in entry.attempts[:-1])
+    told = (str(signal["metadata"].get("subsystem", "")) for signal in attempt.signals)
     return Failure(
         mode=attempt.mode,
         reason=attempt.reason,
         attempt=attempt.number,
         restarts=restarts,
         restarts_for_mode=entry.restarts_for(attempt.mode),
-        signals=frozenset(signal["name"] for signal in attempt.signals),
-        subsystems=frozenset(str(s["metadata"].get("subsystem", "")) for s in attempt.signals) - {""},
+        signals=frozenset(filter(None, (attempt.cause, *(signal["name"] for signal in attempt.signals)))),
+        subsystems=frozenset(filter(None, (attempt.subsystem, *told))),
     )

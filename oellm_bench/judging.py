@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from oellm_bench.core.job import JobState
@@ -10,6 +11,7 @@ from oellm_bench.core.result import ErrorMode, ExitRecord
 from oellm_bench.errors import StateError
 from oellm_bench.fileio import last_line, log_end, read_json
 from oellm_bench.monitoring.classify import Evidence, Verdict, classify
+from oellm_bench.monitoring.signatures import WINDOW_BYTES, Signatures
 from oellm_bench.state.model import AttemptState
 from oellm_bench.view import read_result
 
@@ -22,9 +24,18 @@ _UNSTARTED_S = 60.0
 
 
 def verdict(
-    attempt: AttemptState, layout: EntryLayout, scheduler_log: Path, *, now: float, missing_grace_s: float
+    attempt: AttemptState,
+    layout: EntryLayout,
+    scheduler_log: Path,
+    signatures: Signatures,
+    *,
+    now: float,
+    missing_grace_s: float,
 ) -> Verdict | None:
-    """Return how an attempt ended, None while it may be going on or its files may still arrive."""
+    """Return how an attempt ended, None while it may be going on or its files may still arrive.
+
+    What its logs say of the cause is looked up where nobody else knows more than that it crashed.
+    """
     if attempt.refused:
         return Verdict(mode=ErrorMode.SUBMIT_REJECTED, reason=attempt.refused)
     if not attempt.may_be_over:
@@ -32,7 +43,13 @@ def verdict(
     record = exit_record(attempt, layout)
     if record is None and now - _gone_since(attempt) < _patience(attempt, missing_grace_s):
         return None
-    return classify(_evidence(attempt, layout, record, scheduler_log))
+    evidence = _evidence(attempt, layout, record, scheduler_log)
+    found = classify(evidence)
+    if found.mode is not ErrorMode.CRASH:
+        return found
+    files = layout.attempt(attempt.number)
+    ends = [log_end(path, size=WINDOW_BYTES) for path in (files.stderr, files.stdout)]
+    return classify(replace(evidence, cause=signatures.cause(ends)))
 
 
 def _gone_since(attempt: AttemptState) -> float:

@@ -222,6 +222,7 @@ class Monitor:
                 attempt,
                 self._entry_layout(entry),
                 self._scheduler_log(entry, attempt),
+                self._settings(entry).signatures,
                 now=snapshot.taken_at,
                 missing_grace_s=grace,
             )
@@ -233,6 +234,9 @@ class Monitor:
                     mode=found.mode.value,
                     reason=found.reason,
                     returncode=found.returncode,
+                    cause=found.cause.name if found.cause else "",
+                    subsystem=found.cause.subsystem if found.cause else "",
+                    advice=found.cause.advice if found.cause else "",
                 )
 
     def _decisions(self) -> Iterable[Event]:

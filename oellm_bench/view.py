@@ -55,6 +55,8 @@ def entry_row(planned: PlannedEntry, entry: EntryState | None, now: float) -> di
         "node": attempt.nodes if attempt else "",
         "error_mode": mode.value if mode is not None else "",
         "reason": _reason(entry, attempt),
+        "cause": attempt.cause if attempt else "",
+        "advice": attempt.advice if attempt else "",
         "elapsed_s": _elapsed(attempt, now),
         "time_limit_s": attempt.time_limit_s if attempt else None,
         "max_rss_bytes": attempt.max_rss_bytes if attempt else None,

@@ -11,6 +11,7 @@ from oellm_bench.config.typing import parse
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.monitoring.settings import MonitoringConfig
 from oellm_bench.monitoring.signals import Scanner
+from oellm_bench.monitoring.signatures import Signatures
 from oellm_bench.restart.base import RestartPolicy
 from oellm_bench.restart.settings import RestartConfig, policies_by_mode
 
@@ -23,6 +24,7 @@ class WatchSettings:
     restart: RestartConfig
     policies: dict[ErrorMode, RestartPolicy]
     scanner: Scanner
+    signatures: Signatures
 
     @property
     def follows_logs(self) -> bool:
@@ -40,6 +42,7 @@ def watch_settings(document: Mapping[str, Any], actions: Mapping[str, str]) -> W
         restart=restart,
         policies=policies_by_mode(restart),
         scanner=Scanner(monitoring.log_signals),
+        signatures=Signatures(monitoring.signatures),
     )
 
 

@@ -19,6 +19,7 @@ from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.launchers.base import Launcher
 from oellm_bench.launchers.prefix import can_pass_environment, container_program
 from oellm_bench.monitoring.signals import signal_problems
+from oellm_bench.monitoring.signatures import signature_problems
 from oellm_bench.naming import check_name, check_template
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.restart.base import RestartPolicy
@@ -197,7 +198,11 @@ def _unusable(config: PluginConfig, where: str, interface: Any, *arguments: Any)
 
 def _monitoring_problems(project: Project) -> list[Problem]:
     settings = project.monitoring
-    problems = [*_number_problems("monitoring", settings), *signal_problems(settings)]
+    problems = [
+        *_number_problems("monitoring", settings),
+        *signal_problems(settings),
+        *signature_problems(settings.signatures),
+    ]
     for kind in ("start_conditions", "cancel_conditions"):
         for number, config in enumerate(getattr(settings, kind)):
             where = f"monitoring.{kind}.{number}"

@@ -147,6 +147,9 @@ class Ended(Event):
     mode: str
     reason: str
     returncode: int | None = None
+    cause: str = ""
+    subsystem: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,13 @@ class ErrorMode(enum.Enum):
     TIMEOUT = "timeout"
     CRASH = "crash"
     OOM = "oom"
+    GPU_OOM = "gpu_oom"
+    GPU_FAULT = "gpu_fault"
+    NCCL = "nccl"
+    NAN = "nan"
+    CONFIG_ERROR = "config_error"
+    IMPORT_ERROR = "import_error"
+    DISK_FULL = "disk_full"
     PREEMPTED = "preempted"
     NODE_FAIL = "node_fail"
     RAY_START_FAILED = "ray_start_failed"
@@ -38,6 +45,13 @@ class ErrorMode(enum.Enum):
 _KINDS_OF_CRASH = frozenset(
     {
         ErrorMode.OOM,
+        ErrorMode.GPU_OOM,
+        ErrorMode.GPU_FAULT,
+        ErrorMode.NCCL,
+        ErrorMode.NAN,
+        ErrorMode.CONFIG_ERROR,
+        ErrorMode.IMPORT_ERROR,
+        ErrorMode.DISK_FULL,
         ErrorMode.PREEMPTED,
         ErrorMode.NODE_FAIL,
         ErrorMode.RAY_START_FAILED,

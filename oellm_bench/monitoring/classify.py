@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from oellm_bench.core.job import JobState
 from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
+from oellm_bench.monitoring.signatures import Cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +14,9 @@ class Evidence:
     """What three witnesses say: the scheduler, the job itself, and its results.
 
     `cancel_by` is who asked this tool to cancel (`user`, `stall`, empty). `signal_modes` are the error modes of
-    log signals in the order they were seen. `last_error` is the last line of stderr, `scheduler_log` the end of
-    what the scheduler wrote into the job's output file. `vanished_unstarted`: a job that had not started, and that
-    no source lists any more; `waited_for_others`: for jobs of other entries.
+    log signals in the order they were seen, `cause` is what the logs of a crash tell. `last_error` is the last line of
+    stderr, `scheduler_log` the end of what the scheduler wrote into the job's output file. `vanished_unstarted`: a job
+    that had not started, and that no source lists any more; `waited_for_others`: for jobs of other entries.
     """
 
     state: JobState
@@ -28,6 +29,7 @@ class Evidence:
     scheduler_reason: str = ""
     cancelled_by: str = ""
     signal_modes: tuple[tuple[str, str], ...] = field(default=())
+    cause: Cause | None = None
     last_error: str = ""
     scheduler_log: str = ""
     vanished_unstarted: bool = False
@@ -41,6 +43,7 @@ class Verdict:
     mode: ErrorMode
     reason: str
     returncode: int | None = None
+    cause: Cause | None = None
 
 
 # States that a cancel may have led to; what had ended otherwise before the cancel came keeps its own cause.
@@ -130,6 +133,9 @@ def _crash(evidence: Evidence, returncode: int | None) -> Verdict:
         reason = f"log signal {name}: {_exit_text(evidence, returncode)}"
         return Verdict(mode=ErrorMode(mode), reason=reason, returncode=returncode)
     text = _exit_text(evidence, returncode)
+    cause = evidence.cause
+    if cause is not None:
+        return Verdict(mode=cause.mode, reason=f"{text}: {cause.line}", returncode=returncode, cause=cause)
     if evidence.record is not None and evidence.record.message:
         text = f"{text}: {evidence.record.message}"
     elif evidence.last_error:

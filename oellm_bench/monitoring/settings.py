@@ -26,6 +26,17 @@ class LogSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogSignature:
+    """What a cause of failure writes into the log."""
+
+    pattern: str = option("regular expression for a line; empty: not looked for")
+    mode: str = option("error mode of an attempt that crashed and wrote this", "crash")
+    subsystem: str = option("what it belongs to, for policies: gpu, network, storage, ...", "")
+    cascade: bool = option("whether it follows from another failure elsewhere: any other cause comes first", False)
+    advice: str = option("what to do about it", "")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MonitoringConfig:
     """How entries are watched."""
 
@@ -48,6 +59,9 @@ class MonitoringConfig:
         "an entry is cancelled for good once one of these holds", ()
     )
     log_signals: tuple[LogSignal, ...] = option("patterns looked for in stdout and stderr", ())
+    signatures: dict[str, LogSignature] = option(
+        "causes by name, looked for at the end of the logs of an attempt that crashed", factory=dict
+    )
     actions: dict[str, str | list[str]] = option(
         "commands by name; {placeholders} from the signal are filled in as one argument each", factory=dict
     )

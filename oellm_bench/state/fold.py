@@ -160,6 +160,7 @@ def _(event: Ended, state: SessionState) -> None:
     attempt.mode = ErrorMode(event.mode)
     attempt.reason = event.reason
     attempt.returncode = event.returncode
+    attempt.cause, attempt.subsystem, attempt.advice = event.cause, event.subsystem, event.advice
 
 
 @apply.register

@@ -51,6 +51,9 @@ class AttemptState:
     mode: ErrorMode | None = None
     reason: str = ""
     returncode: int | None = None
+    cause: str = ""
+    subsystem: str = ""
+    advice: str = ""
     decision: str = ""
 
     @property
