@@ -12,7 +12,7 @@ def progress_problems(pattern: str) -> Sequence[Problem]:
     """Return what is wrong with `progress`: it is matched against bytes, and has to tell an iteration."""
     try:
         groups = re.compile(pattern.encode()).groupindex
-    except re.error as err:
+    except (re.error, OverflowError) as err:
         return [Problem(what=f"'{pattern}' is no regular expression ({err})", where="progress")]
     if pattern and "iteration" not in groups:
         fix = "name the group that holds the step: iteration +(?P<iteration>[0-9]+)"

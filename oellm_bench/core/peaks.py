@@ -27,10 +27,10 @@ class Peaks:
             peak_gpu_memory_bytes=_highest(self.peak_gpu_memory_bytes, _total(gpus, "memory_used_bytes")),
             peak_gpu_power_w=_highest(self.peak_gpu_power_w, _total(gpus, "power_w")),
         )
-        busy = _total(gpus, "utilization_percent")
-        if busy is None:
+        busy = _known(gpus, "utilization_percent")
+        if not busy:
             return grown
-        mean = (self.gpu_utilization_percent or 0.0) * self.gpu_samples + busy / len(gpus)
+        mean = (self.gpu_utilization_percent or 0.0) * self.gpu_samples + sum(busy) / len(busy)
         samples = self.gpu_samples + 1
         return replace(grown, gpu_utilization_percent=mean / samples, gpu_samples=samples)
 
@@ -44,5 +44,9 @@ def _highest(before: Any, value: Any) -> Any:
 
 
 def _total(gpus: Sequence[Mapping[str, Any]], name: str) -> Any:
-    values = [row[name] for row in gpus if row[name] is not None]
+    values = _known(gpus, name)
     return sum(values) if values else None
+
+
+def _known(gpus: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    return [row[name] for row in gpus if row[name] is not None]

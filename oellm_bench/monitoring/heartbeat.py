@@ -6,27 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from oellm_bench.errors import StateError
-from oellm_bench.fileio import read_json
+from oellm_bench.results.reading import read_object
 
 
 def read_heartbeat(path: Path, attempt: int) -> Mapping[str, Any]:
-    """Return the latest heartbeat of that attempt; empty where there is none that can be read."""
-    try:
-        document = read_json(path)
-    except StateError:
+    """Return the latest heartbeat of that attempt; empty where there is none that can be read.
+
+    The command could have written there too: what others rely on has the type they expect, NaN is text.
+    """
+    beat = read_object(path).writable
+    if beat.get("attempt") != attempt or not isinstance(beat.get("at"), int | float):
         return {}
-    return document if isinstance(document, dict) and document.get("attempt") == attempt else {}
+    parts = {name: beat.get(name) for name in ("peaks", "progress")}
+    return {**beat, **{name: part if isinstance(part, Mapping) else {} for name, part in parts.items()}}
 
 
 def used(heartbeat: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the attempt used up to its last heartbeat, as `resources` in results.json."""
-    totals = {name: heartbeat[name] for name in ("cpu_s", "read_bytes", "write_bytes") if name in heartbeat}
+    names = ("cpu_s", "read_bytes", "write_bytes")
+    totals = {name: heartbeat[name] for name in names if isinstance(heartbeat.get(name), int | float)}
     progress = {"progress": heartbeat["progress"]} if heartbeat.get("progress") else {}
-    return {**totals, **heartbeat.get("peaks", {}), **progress}
+    return {**heartbeat.get("peaks", {}), **totals, **progress}
 
 
 def advanced_at(heartbeat: Mapping[str, Any]) -> float | None:
     """Return when the attempt last told of a new iteration (epoch seconds), None where it told of none."""
-    at = (heartbeat.get("progress") or {}).get("at")
+    at = heartbeat.get("progress", {}).get("at")
     return at if isinstance(at, float) else None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from oellm_bench.fileio import open_file
 
 _MOST_BYTES = 1 << 20  # a look; what was written before the last of it is skipped: only the newest line counts
 _LONGEST_LINE = 4096
@@ -33,20 +36,25 @@ class Progress:
                 self._read[path] = self._scan(path, position if size > position else 0, size, now)
 
     def _scan(self, path: Path, position: int, size: int, now: float) -> int:
-        """Look through the whole lines from `position` on; returns where the next look begins."""
+        """Look through the whole lines from `position` on; returns where the next look begins.
+
+        A carriage return ends a line too: so a progress bar writes it anew.
+        """
         assert self._pattern is not None
         start = max(position, size - _MOST_BYTES)
         try:
-            with path.open("rb") as stream:
+            with open_file(path) as stream:
                 stream.seek(start)
                 data = stream.read(_MOST_BYTES)
         except OSError:
             return position
-        whole = data.rfind(b"\n") + 1
-        for line in reversed(data[:whole].splitlines()):
+        whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        cut = 1 if start > position else 0  # the first line, where it is read from its middle
+        for line in reversed(data[:whole].splitlines()[cut:]):
             match = self._pattern.search(line[:_LONGEST_LINE])
-            if match:
-                self._note({name: _number(value) for name, value in match.groupdict().items() if value}, now)
+            told = match.groupdict() if match else {}
+            if told.get("iteration"):
+                self._note({name: _number(value) for name, value in told.items() if value}, now)
                 break
         return start + whole if whole else start
 
@@ -58,10 +66,12 @@ class Progress:
 
 
 def _number(text: bytes) -> int | float | str:
+    """Return the number where it is one that JSON can hold: NaN and infinity stay text."""
     decoded = text.decode("utf-8", "replace")
     for kind in (int, float):
         try:
-            return kind(decoded.replace(",", ""))
+            number = kind(decoded.replace(",", ""))
         except ValueError:
             continue
+        return number if math.isfinite(number) else decoded
     return decoded
