@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+_CONDA_TOKEN = re.compile("/t/[^/]*(?=/)")
 
 
 def main() -> int:
     """Write the document."""
-    document = {"python": _python(), "packages": frozen(), "conda": conda(os.environ.get("CONDA_PREFIX", ""))}
+    # The environment of this Python, activated or not; else the active one, whose Python this need not be.
+    prefix = sys.prefix if Path(sys.prefix, "conda-meta").is_dir() else os.environ.get("CONDA_PREFIX", "")
+    document = {"python": _python(), "packages": frozen(), "conda": conda(prefix)}
     sys.stdout.write(json.dumps(document) + "\n")
     return 0
 
@@ -23,9 +28,15 @@ def frozen() -> list[str]:
     """Return what is installed, a line each, in the form of `pip freeze`."""
     lines = {}
     for found in metadata.distributions():
-        name, version = _name_and_version(found)
+        try:
+            name, version = _name_and_version(found)
+        except (OSError, ValueError):
+            continue
         if name and name not in lines:  # the first on sys.path is the one that is imported
-            lines[name] = _line(name, version, _origin(found))
+            try:
+                lines[name] = _line(name, version, _origin(found))
+            except (AttributeError, TypeError, ValueError):  # no origin that anybody could make sense of
+                lines[name] = f"{name}=={version}"
     return [lines[name] for name in sorted(lines, key=str.lower)]
 
 
@@ -61,17 +72,15 @@ def _python() -> dict[str, str]:
 
 def _name_and_version(found: metadata.Distribution) -> tuple[str, str]:
     """Return both as they stand at the head of its metadata; to have all of that parsed takes ten times as long."""
-    text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    # The last: distutils left a file where others leave a folder.
+    text = found.read_text("METADATA") or found.read_text("PKG-INFO") or found.read_text("") or ""
     fields = dict(line.partition(": ")[::2] for line in text.partition("\n\n")[0].splitlines())
     return fields.get("Name", ""), fields.get("Version", "")
 
 
 def _origin(found: metadata.Distribution) -> dict[str, Any]:
     """Return direct_url.json (PEP 610): where it was installed from, if not from an index."""
-    try:
-        document = json.loads(found.read_text("direct_url.json") or "{}")
-    except ValueError:
-        return {}
+    document = json.loads(found.read_text("direct_url.json") or "{}")
     return document if isinstance(document, dict) else {}
 
 
@@ -80,17 +89,22 @@ def _line(name: str, version: str, origin: dict[str, Any]) -> str:
     if not url:
         return f"{name}=={version}"
     if (origin.get("dir_info") or {}).get("editable"):
-        return f"-e {url}#egg={name}"
+        place = unquote(url[len("file://") :]) if url.startswith("file:///") else url
+        return f"# Editable install ({name}=={version})\n-e {place}"
     vcs = origin.get("vcs_info") or {}
     if vcs:
-        return f"{name} @ {vcs.get('vcs', 'git')}+{url}@{vcs.get('commit_id', '')}"
-    return f"{name} @ {url}"
+        url = f"{vcs.get('vcs', 'git')}+{url}@{vcs.get('commit_id', '')}"
+    digest, folder = (origin.get("archive_info") or {}).get("hash"), origin.get("subdirectory")
+    fragments = [*([digest] if digest else []), *([f"subdirectory={folder}"] if folder else [])]
+    return f"{name} @ {url}" + (f"#{'&'.join(fragments)}" if fragments else "")
 
 
 def _without_secrets(url: str) -> str:
-    """Return a URL without user, password and conda's /t/TOKEN."""
+    """Return a URL without user (but git's own, who is everybody), password and conda's /t/TOKEN.
+
+    Raises ValueError where it is none.
+    """
     parts = urlsplit(url)
-    path = parts.path
-    if path.startswith("/t/"):
-        path = "/" + path[3:].partition("/")[2]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
+    user, _, host = parts.netloc.rpartition("@")
+    path = parts.path if parts.scheme == "file" else _CONDA_TOKEN.sub("", parts.path)
+    return urlunsplit((parts.scheme, f"git@{host}" if user == "git" else host, path, "", ""))
