@@ -69,6 +69,7 @@ def _run(attempt: Attempt, token: str) -> int:
     observation = Observation(attempt)
     ended = supervise(replace(_launch(attempt), at_end=lambda number: _take_leave(attempt, observation, number)))
     folders.reopen(attempt)
+    resources = observation.used()
     if attempt.entry.ray.enabled:
         ended = ray_state.command_ended(ended, attempt.ray_state, attempt.files.stderr)
     if ended.leftovers:
@@ -79,7 +80,7 @@ def _run(attempt: Attempt, token: str) -> int:
     full = folders.make_room_for_records(attempt)
     if full and not record.message:
         record = replace(record, message=full)
-    result = collect(attempt.entry, record, attempt.layout, note, observation.used())
+    result = collect(attempt.entry, record, attempt.layout, note, resources)
     record = _agreeing(record, result)
     code = _exit_code(record, ended.signal)
     trouble = _write_results(attempt, result)

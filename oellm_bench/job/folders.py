@@ -34,7 +34,9 @@ def prepare(attempt: Attempt) -> None:
         if _has_content(folder):
             folder.rename(_free_name(owner / folder.name))
     layout.benchmark_results.mkdir(exist_ok=True)
-    files.stop_order.unlink(missing_ok=True)
+    for told in (files.stop_order, files.heartbeat):  # before this attempt was requeued
+        with contextlib.suppress(IsADirectoryError):
+            told.unlink(missing_ok=True)
     if attempt.entry.capture.enabled:
         layout.artifacts.mkdir(exist_ok=True)
     if attempt.entry.ray.enabled or (attempt.entry.capture.enabled and attempt.entry.capture.packages):

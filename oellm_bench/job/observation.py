@@ -27,7 +27,7 @@ class Observation:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._process: subprocess.Popen[str] | None = None
-        self._cpu_s = 0.0
+        self._own_cpu_s = 0.0
         if attempt.entry.capture.enabled:
             with contextlib.suppress(OSError):  # no fork, no capture: no reason not to run
                 self._start()
@@ -50,38 +50,45 @@ class Observation:
 
         `stopped`: there is little time, the command is to be ended next.
         """
-        self._cpu_s = _cpu_of_children_s()
-        if self._process is None:
+        if self._process is None or self._is_over():
             return
         limit_s = _LAST_LISTS_S
         if stopped:
             limit_s = _STACKS_S if stuck else _AT_ONCE_S
         proctree.send(self._process.pid, signal.SIGQUIT if stuck else signal.SIGTERM)
-        deadline = time.monotonic() + limit_s
-        while not self._is_over():
-            if (left_s := deadline - time.monotonic()) <= 0:
-                for pid in (*proctree.descendants(self._process.pid), self._process.pid):
-                    proctree.send(pid, signal.SIGKILL)
-                return
-            signal.sigtimedwait((signal.SIGCHLD,), left_s)
+        if not self._wait(limit_s):
+            for pid in (*proctree.descendants(self._process.pid), self._process.pid):
+                proctree.send(pid, signal.SIGKILL)
+            self._wait(_AT_ONCE_S)
 
     def used(self) -> dict[str, Any]:
-        """Return what the attempt used, as far as it was seen."""
+        """Return what the attempt used, as far as it was seen; once the command is over, and before anything else."""
         if self._process is None:
             return {}
         seen = used(read_heartbeat(self._attempt.files.heartbeat, self._attempt.number))
-        return {**seen, "cpu_s": round(max(self._cpu_s, seen.get("cpu_s", 0.0)), 3)}
+        return {**seen, "cpu_s": round(max(_cpu_of_children_s() - self._own_cpu_s, seen.get("cpu_s", 0.0)), 3)}
+
+    def _wait(self, limit_s: float) -> bool:
+        """Wait for its end; tells whether that has come."""
+        deadline = time.monotonic() + limit_s
+        while not self._is_over():
+            if (left_s := deadline - time.monotonic()) <= 0:
+                return False
+            signal.sigtimedwait((signal.SIGCHLD,), left_s)
+        return True
 
     def _is_over(self) -> bool:
         assert self._process is not None
         try:
-            ended, _ = os.waitpid(self._process.pid, os.WNOHANG)
+            ended, _, usage = os.wait4(self._process.pid, os.WNOHANG)
         except ChildProcessError:  # collected along with others
             return True
+        if ended:
+            self._own_cpu_s = usage.ru_utime + usage.ru_stime
         return ended != 0
 
 
 def _cpu_of_children_s() -> float:
-    """Return the CPU time of all that has ended below this process and was waited for; not the observer's."""
+    """Return the CPU time of all that has ended below this process and was waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

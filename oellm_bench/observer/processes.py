@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import psutil
+
+_LOOKS = 2  # at an environment that names no attempt: the first may fall between fork and exec
+_GONE = (psutil.Error, OSError)
+
+_Identity: TypeAlias = tuple[int, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,12 +20,21 @@ class Usage:
     """What the processes of an attempt use now, and have used so far.
 
     `rss_bytes` adds up what each process holds: pages that are shared, as Ray's object store, count in each.
-    CPU time and I/O hold those of ended processes too, up to the last look at them.
+    CPU time and I/O hold those of ended processes too; never less than at the look before.
     """
 
     processes: int = 0
     threads: int = 0
     rss_bytes: int = 0
+    cpu_s: float = 0.0
+    read_bytes: int = 0
+    write_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Totals:
+    """CPU time, bytes read and written; of a process with all of its children that it has waited for."""
+
     cpu_s: float = 0.0
     read_bytes: int = 0
     write_bytes: int = 0
@@ -31,48 +46,88 @@ class Processes:
     def __init__(self, root: int, *, entry_dir: str, attempt: int) -> None:
         self._root = psutil.Process(root)
         self._mark = {"OELLM_BENCH_ENTRY_DIR": entry_dir, "OELLM_BENCH_ATTEMPT": str(attempt)}
-        self._known: dict[int, bool] = {}
-        self._used: dict[tuple[int, float], tuple[float, int, int]] = {}
+        self._looks: dict[int, int] = {}
+        self._named: set[int] = set()
+        self._own_cpu_s: dict[_Identity, float] = {}
+        self._totals: dict[_Identity, _Totals] = {}
+        self._inherited: dict[_Identity, bool] = {}
+        self._before = self._of_root()
+        self._last = Usage()
 
     def usage(self) -> Usage:
         """Return what they use."""
-        living = threads = rss = 0
-        for process in self.members():
-            with contextlib.suppress(psutil.Error), process.oneshot():
-                cpu = process.cpu_times()
-                rss += process.memory_info().rss
-                threads += process.num_threads()
-                living += 1
-                read = written = 0
-                with contextlib.suppress(psutil.AccessDenied):
-                    io = process.io_counters()
-                    read, written = io.read_bytes, io.write_bytes
-                self._used[process.pid, process.create_time()] = (cpu.user + cpu.system, read, written)
-        return Usage(
-            processes=living,
-            threads=threads,
-            rss_bytes=rss,
-            cpu_s=sum(cpu for cpu, _, _ in self._used.values()),
-            read_bytes=sum(read for _, read, _ in self._used.values()),
-            write_bytes=sum(written for _, _, written in self._used.values()),
+        root = self._of_root()  # first, and parents before children: what one hands on must not be counted twice
+        members = sorted(self.members(), key=psutil.Process.create_time)
+        family = {self._root.pid, *(process.pid for process in members)}
+        living = {(process.pid, process.create_time()) for process in members}
+        now = Usage()
+        for process in members:
+            with contextlib.suppress(*_GONE):
+                now = self._with(now, process, family)
+        for ended in [key for key in self._totals if key not in living and self._inherited[key]]:
+            del self._totals[ended]  # its parent's have them now
+        sums = [root, *self._totals.values()]
+        self._last = replace(
+            now,
+            cpu_s=max(
+                self._last.cpu_s,
+                sum(self._own_cpu_s.values()),  # more where a parent leaves the waiting to the kernel
+                sum(one.cpu_s for one in sums) - self._before.cpu_s,
+            ),
+            read_bytes=max(self._last.read_bytes, sum(one.read_bytes for one in sums) - self._before.read_bytes),
+            write_bytes=max(self._last.write_bytes, sum(one.write_bytes for one in sums) - self._before.write_bytes),
         )
+        return self._last
 
     def members(self) -> list[psutil.Process]:
         """Return those that live."""
         below = {process.pid: process for process in self._root.children(recursive=True)}
-        own = {os.getpid(), *(process.pid for process in psutil.Process().children(recursive=True))}
-        marked = {pid: psutil.Process(pid) for pid in self._marked() if pid not in below and psutil.pid_exists(pid)}
-        return [process for pid, process in {**below, **marked}.items() if pid not in own and pid != self._root.pid]
+        own = {os.getpid(), self._root.pid, *(process.pid for process in psutil.Process().children(recursive=True))}
+        found = [process for pid, process in below.items() if pid not in own]
+        for pid in self._all_named() - below.keys() - own:
+            with contextlib.suppress(*_GONE):
+                found.append(psutil.Process(pid))
+        return found
 
-    def _marked(self) -> list[int]:
+    def _with(self, now: Usage, process: psutil.Process, family: set[int]) -> Usage:
+        """Return the usage with one process more, and remember its totals."""
+        key = (process.pid, process.create_time())
+        with process.oneshot():
+            rss, threads = process.memory_info().rss, process.num_threads()
+            cpu, parent = process.cpu_times(), process.ppid()
+            self._own_cpu_s[key] = cpu.user + cpu.system
+            known = self._totals.get(key, _Totals())
+            totals = replace(known, cpu_s=sum(cpu[:4]))
+            with contextlib.suppress(psutil.AccessDenied, RuntimeError):  # RuntimeError: psutil's of an empty file
+                io = process.io_counters()
+                totals = replace(totals, read_bytes=io.read_bytes, write_bytes=io.write_bytes)
+        self._totals[key], self._inherited[key] = totals, parent in family
+        return replace(now, processes=now.processes + 1, threads=now.threads + threads, rss_bytes=now.rss_bytes + rss)
+
+    def _of_root(self) -> _Totals:
+        """Return what is left to the root by those that it has waited for, its own I/O with it."""
+        cpu = self._root.cpu_times()
+        found = _Totals(cpu_s=cpu.children_user + cpu.children_system)
+        with contextlib.suppress(psutil.AccessDenied, RuntimeError):
+            io = self._root.io_counters()
+            found = replace(found, read_bytes=io.read_bytes, write_bytes=io.write_bytes)
+        return found
+
+    def _all_named(self) -> set[int]:
         """Return the processes whose environment names the attempt: srun's are no descendants of the job's script."""
         pids = psutil.pids()
-        self._known = {pid: self._known[pid] if pid in self._known else self._names_us(pid) for pid in pids}
-        return [pid for pid, ours in self._known.items() if ours]
+        self._looks = {pid: self._looks.get(pid, 0) for pid in pids}
+        self._named &= self._looks.keys()
+        for pid, looks in self._looks.items():
+            if looks < _LOOKS and pid not in self._named:
+                self._looks[pid] = looks + 1
+                if self._names_us(pid):
+                    self._named.add(pid)
+        return set(self._named)
 
     def _names_us(self, pid: int) -> bool:
         try:
             environment = psutil.Process(pid).environ()
-        except (psutil.Error, OSError):  # of another user, or gone
+        except _GONE:  # of another user, or gone
             return False
         return all(environment.get(name) == value for name, value in self._mark.items())

@@ -40,6 +40,13 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
+def command_of(pid: int) -> bytes:
+    """Return a process's command line, empty for one that is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    return b""
+
+
 class Job:
     """A session with one entry, and run_entry as a real process in it."""
 
@@ -104,3 +111,21 @@ class Job:
 
     def processes(self) -> list[int]:
         return processes_with(self.mark)
+
+    def observers(self) -> list[int]:
+        """Return the living processes that watch an attempt from beside."""
+        return [pid for pid in self.processes() if b"oellm_bench.observer" in command_of(pid)]
+
+    def artifact(self, name: str) -> Any:
+        """Return what was recorded: a document, the rows of a .jsonl, a text."""
+        text = (self.folder.artifacts / name).read_text()
+        if name.endswith(".jsonl"):
+            return [json.loads(line) for line in text.splitlines()]
+        return json.loads(text) if name.endswith(".json") else text
+
+    def heartbeat(self, number: int = 1) -> dict[str, Any]:
+        """Return the latest heartbeat, empty before the first."""
+        try:
+            return dict(json.loads(self.attempt(number).heartbeat.read_text()))
+        except FileNotFoundError:
+            return {}
