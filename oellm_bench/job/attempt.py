@@ -102,9 +102,8 @@ class Attempt:
         environment = self.own_variables()
         if self.entry.capture.packages:
             launcher = once_inside(self.entry.launcher)
-            python = "python3" if launcher else sys.executable
-            if Path(self.entry.argv[0]).name.startswith("python"):
-                python = self.entry.argv[0]
+            # Of a command that is no Python the one it would find: ours has what this program needs.
+            python = self.entry.argv[0] if Path(self.entry.argv[0]).name.startswith("python") else "python3"
             launcher, more = self._with_environment(launcher)
             environment.update(more)
             argv = (*launcher, python, str(self.payload), "packages")

@@ -35,7 +35,7 @@ class Installed:
                 stdout=self._output,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=lambda: proctree.die_with_parent(signal.SIGTERM),
+                preexec_fn=_end_with_us,
             )
         except OSError as err:
             self._write({"error": f"{task.packages_argv[0]}: {err.strerror}"})
@@ -72,6 +72,12 @@ class Installed:
                     atomic_write_text(self._artifacts / name, head + "\n".join(document[key]) + "\n")
             about = {key: value for key, value in document.items() if key not in ("packages", "conda")}
             atomic_write_json(self._artifacts / "python.json", about)
+
+
+def _end_with_us() -> None:
+    """Have TERM end this process where we are killed; whoever started us may have had it blocked."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    proctree.die_with_parent(signal.SIGTERM)
 
 
 def _document(output: bytes) -> dict[str, Any]:

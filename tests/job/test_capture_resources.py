@@ -82,12 +82,17 @@ def test_cpu_time_is_that_of_all_processes_between_two_samples_too(job: Job) -> 
     assert job.run().returncode == 0
     assert 1.2 <= resources(job)["cpu_s"] < 2.4
     assert 1.2 <= job.heartbeat()["cpu_s"] < 2.4
-    assert job.artifact("resource-stats.jsonl")[-1]["cpu_percent"] > 20
+    assert job.artifact("resource-stats.jsonl")[-1]["cpu_percent"] > 0
 
 
-def test_cpu_time_of_what_ended_before_the_time_limit_counts(job: Job) -> None:
-    job.plan("sh", "-c", '"$0" -c "$1"; "$0" -c "$1"; sleep 60', sys.executable, f"{BURN}\nburn(0.4)", capture=NEVER)
-    assert job.run("--timeout-s", "3").returncode == 124
+def test_cpu_time_of_what_ended_before_the_command_was_stopped_counts(job: Job) -> None:
+    script = '"$0" -c "$1"; "$0" -c "$1"; echo burnt; exec sleep 60'
+    job.plan("sh", "-c", script, sys.executable, f"{BURN}\nburn(0.4)", capture=NEVER)
+    process = job.start()
+    job.wait_for_output("burnt")
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 143
     assert 0.8 <= resources(job)["cpu_s"] < 2.0
 
 
