@@ -62,6 +62,19 @@ def open_file(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append to a file of ours where a script may have put something else.
+
+    Raises OSError for a link, a FIFO, a device or a folder, and at once.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no file", str(path))
+        stream.write(text)
+
+
 def read_json(path: Path) -> Any:
     """Return the document in `path`; raise StateError that names the file when it is not JSON."""
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oellm_bench.core.peaks import Peaks
-from oellm_bench.fileio import atomic_write_json
+from oellm_bench.fileio import append_text, atomic_write_json
 from oellm_bench.observer.gpus import Gpus
 from oellm_bench.observer.processes import Processes, Usage
 from oellm_bench.observer.progress import Progress
@@ -75,15 +75,17 @@ class Recorder:
         return {"at": round(now, 3), "cpu_percent": round(max(0.0, percent), 1), **asdict(usage)}
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError), (self._artifacts / name).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        with contextlib.suppress(OSError):
+            append_text(self._artifacts / name, json.dumps(row) + "\n")
 
 
 def _replace(path: Path, document: dict[str, Any]) -> None:
     """Replace the heartbeat; not synced: the next one comes in seconds, and thousands of jobs write theirs."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(json.dumps(document) + "\n", encoding="utf-8")
+        part.unlink(missing_ok=True)
+        with part.open("x", encoding="utf-8") as stream:  # through no link
+            stream.write(json.dumps(document) + "\n")
         part.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

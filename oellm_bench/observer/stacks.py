@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from oellm_bench.fileio import append_text
 from oellm_bench.shell import command_line, run
 
 _ONE_LIMIT_S = 5.0
@@ -25,12 +26,10 @@ def save(members: Iterable[psutil.Process], target: Path, *, limit_s: float) -> 
     beside = Path(sys.executable).with_name("py-spy")
     program = str(beside) if beside.exists() else shutil.which("py-spy")
     deadline = time.monotonic() + limit_s
-    with contextlib.suppress(OSError), target.open("a", encoding="utf-8") as stream:
-        for process in members:
-            left_s = min(_ONE_LIMIT_S, deadline - time.monotonic())
-            with contextlib.suppress(psutil.Error):
-                stream.write(f"{_heading(process)}\n{_stacks(program, process, left_s)}\n\n")
-                stream.flush()
+    for process in members:
+        left_s = min(_ONE_LIMIT_S, deadline - time.monotonic())
+        with contextlib.suppress(psutil.Error, OSError):
+            append_text(target, f"{_heading(process)}\n{_stacks(program, process, left_s)}\n\n")
 
 
 def _heading(process: psutil.Process) -> str:
