@@ -21,11 +21,12 @@ class Gpus:
         self._handles: dict[int, Any] = {}
         if self._ask("nvmlInit", otherwise=False) is False:
             return
-        wanted = environment.get("CUDA_VISIBLE_DEVICES")
-        for index in range(self._ask("nvmlDeviceGetCount", otherwise=0)):
-            handle = self._ask("nvmlDeviceGetHandleByIndex", index)
-            if handle is not None and _is_visible(index, self._ask("nvmlDeviceGetUUID", handle, otherwise=""), wanted):
-                self._handles[index] = handle
+        count = self._ask("nvmlDeviceGetCount", otherwise=0)
+        found = {index: self._ask("nvmlDeviceGetHandleByIndex", index) for index in range(count)}
+        handles = {index: handle for index, handle in found.items() if handle is not None}
+        uuids = {index: self._ask("nvmlDeviceGetUUID", handle, otherwise="") for index, handle in handles.items()}
+        visible = _visible(uuids, environment.get("CUDA_VISIBLE_DEVICES"))
+        self._handles = {index: handle for index, handle in handles.items() if index in visible}
 
     def describe(self) -> dict[str, Any]:
         """Return driver, CUDA version and the GPUs; empty where there is none."""
@@ -81,12 +82,25 @@ def _nvml() -> Any:
         return None
 
 
-def _is_visible(index: int, uuid: str, wanted: str | None) -> bool:
-    """Tell whether CUDA_VISIBLE_DEVICES names a GPU, by index or by the beginning of its UUID."""
+def _visible(uuids: Mapping[int, str], wanted: str | None) -> set[int]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, by index or by the beginning of their UUID.
+
+    What follows a name that fits none is not seen either. Source: CUDA C++ Programming Guide, "CUDA Environment
+    Variables".
+    """
     if wanted is None:
-        return True
-    named = [item.strip() for item in wanted.split(",") if item.strip()]
-    return any(item == str(index) or (not item.isdecimal() and uuid.startswith(item)) for item in named)
+        return set(uuids)
+    visible: set[int] = set()
+    for item in (part.strip() for part in wanted.split(",")):
+        named = {index for index, uuid in uuids.items() if item in (str(index), uuid) or _begins(uuid, item)}
+        if not named:
+            break
+        visible |= named
+    return visible
+
+
+def _begins(uuid: str, item: str) -> bool:
+    return item.startswith("GPU-") and uuid.startswith(item)
 
 
 def _watts(milliwatts: int | None) -> float | None:
