@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from oellm_bench.core.change import Change
 from oellm_bench.core.events import Intended
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
@@ -12,7 +13,7 @@ from oellm_bench.core.token import array_token, attempt_token
 from oellm_bench.ordering import jobs_to_wait_for
 from oellm_bench.schedulers.base import Limits, SubmitRequest
 from oellm_bench.state.model import EntryState, SessionState
-from oellm_bench.units import format_slurm_time
+from oellm_bench.units import format_slurm_time, scaled_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,15 @@ class Book:
         places = self._places(state, limits)
         fresh = [entries[e.id] for e in state.entries.values() if e.is_fresh and self._may_start(e, state)][:places]
         in_arrays = [entry for entry in fresh if entry.task is not None and not entry.after]
-        found = [self._single(entry, 1, 0.0, now, state) for entry in fresh if entry.task is None or entry.after]
+        found = [self._single(entry, 1, Change(), now, state) for entry in fresh if entry.task is None or entry.after]
         found += self._arrays(in_arrays, state, now, limits)
-        again = [entry for entry in state.entries.values() if entry.restart_due and self._may_start(entry, state)]
+        again = [
+            e for e in state.entries.values() if e.restart_due and e.not_before <= now and self._may_start(e, state)
+        ]
         for entry in again[: None if places is None else max(places - len(fresh), 0)]:
             last = entry.attempts[-1]
-            extra_time_s = last.extra_time_s + entry.next_extra_time_s
-            found.append(self._single(entries[entry.id], last.number + 1, extra_time_s, now, state))
+            change = last.change.then(entry.next_change)
+            found.append(self._single(entries[entry.id], last.number + 1, change, now, state))
         return sorted(found, key=lambda intended: bool(intended.after))  # what hangs on others holds nobody up
 
     def _may_start(self, entry: EntryState, state: SessionState) -> bool:
@@ -68,6 +71,11 @@ class Book:
             options["dependency"] = f"{entry.dependency},{after}" if entry.dependency else after
         if intended.extra_time_s:
             options["time"] = format_slurm_time(entry.resources.walltime_s + intended.extra_time_s)
+        if intended.memory_factor != 1 and entry.memory:
+            name, _, value = entry.memory.partition("=")
+            options[name] = scaled_memory(value, intended.memory_factor)
+        if intended.exclude:
+            options["exclude"] = ",".join(filter(None, (entry.exclude, *intended.exclude)))
         return SubmitRequest(
             name=intended.token,
             script=self.layout.root / entry.script,
@@ -79,11 +87,9 @@ class Book:
 
     def first_attempt(self, entry: PlannedEntry, now: float) -> Intended:
         """Return an entry's first submission, alone."""
-        return self._single(entry, 1, 0.0, now, SessionState())
+        return self._single(entry, 1, Change(), now, SessionState())
 
-    def _single(
-        self, entry: PlannedEntry, attempt: int, extra_time_s: float, now: float, state: SessionState
-    ) -> Intended:
+    def _single(self, entry: PlannedEntry, attempt: int, change: Change, now: float, state: SessionState) -> Intended:
         return Intended(
             at=now,
             token=attempt_token(self.session8, entry.id, attempt),
@@ -92,8 +98,8 @@ class Book:
             tasks=() if entry.task is None else (0,),
             offset=entry.task or 0,
             after=jobs_to_wait_for(entry, state) or (),
-            timeout_s=entry.timeout_s + extra_time_s,
-            extra_time_s=extra_time_s,
+            timeout_s=entry.timeout_s + change.extra_time_s,
+            **vars(change),
         )
 
     def _arrays(

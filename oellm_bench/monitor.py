@@ -28,7 +28,7 @@ from oellm_bench.fileio import atomic_write_json
 from oellm_bench.gates import Gates
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
-from oellm_bench.monitoring.heartbeat import advanced_at, read_heartbeat
+from oellm_bench.monitoring.heartbeat import advanced_at, iteration, read_heartbeat
 from oellm_bench.monitoring.logs import file_size, read_logs
 from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations
 from oellm_bench.schedulers.base import Scheduler
@@ -140,7 +140,7 @@ class Monitor:
             settings = self._settings(entry)
             if not settings.follows_logs or attempt.started_at is None:
                 continue
-            layout = self._entry_layout(entry).attempt(attempt.number)
+            layout = self._layout_of(entry, attempt)
             if settings.monitoring.inactivity_s:
                 self._note_growth(entry, attempt, layout, snapshot.taken_at)
             final = attempt.terminal_since is not None
@@ -186,7 +186,7 @@ class Monitor:
         limit = self._settings(entry).monitoring.progress_s
         if not limit:
             return ""
-        beat = read_heartbeat(self._entry_layout(entry).attempt(attempt.number).heartbeat, attempt.number)
+        beat = read_heartbeat(self._layout_of(entry, attempt).heartbeat, attempt.number)
         since = advanced_at(beat)
         if since is None or now - since <= limit:
             return ""
@@ -197,7 +197,7 @@ class Monitor:
         wanted = [(entry, attempt) for entry, attempt in self._live() if attempt.cancel_by]
         for entry, attempt in wanted:
             if attempt.cancel_by == "stall":
-                self._tell_why(self._entry_layout(entry).attempt(attempt.number), attempt)
+                self._tell_why(self._layout_of(entry, attempt), attempt)
         jobs = cancellable(matched, [attempt for _, attempt in wanted])
         for duplicate in matched.duplicates:
             _log.warning("job %s runs an attempt that another job runs too; it is cancelled", duplicate)
@@ -237,6 +237,7 @@ class Monitor:
                     cause=found.cause.name if found.cause else "",
                     subsystem=found.cause.subsystem if found.cause else "",
                     advice=found.cause.advice if found.cause else "",
+                    iteration=iteration(read_heartbeat(self._layout_of(entry, attempt).heartbeat, attempt.number)),
                 )
 
     def _decisions(self) -> Iterable[Event]:
@@ -282,6 +283,9 @@ class Monitor:
 
     def _planned(self, entry_id: str) -> PlannedEntry:
         return self.plan.by_id[entry_id]
+
+    def _layout_of(self, entry: EntryState, attempt: AttemptState) -> AttemptLayout:
+        return self._entry_layout(entry).attempt(attempt.number)
 
     def _entry_layout(self, entry: EntryState) -> EntryLayout:
         """Return an entry's folder; joined once, not in every cycle."""

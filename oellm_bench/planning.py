@@ -225,6 +225,8 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         passthrough=tuple(getattr(project.container, "environment_passthrough", ())),
         after_type=project.slurm.after_type,
         dependency=sbatch.value_of(project.slurm.sbatch, "dependency"),
+        memory=_memory(project.slurm.sbatch),
+        exclude=sbatch.value_of(project.slurm.sbatch, "exclude"),
         contract=draft.contract,
         delete_scratch=project.project.delete_scratch,
         watch=watch,
@@ -239,6 +241,12 @@ def _resources(project: Project) -> Resources:
     wanted = sbatch.resources(project.slurm.sbatch, project.slurm.hetjob, walltime_s=0)
     overhead_s = project.slurm.cleanup_s + project.ray.overhead_s(wanted.nodes)
     return replace(wanted, walltime_s=wanted.walltime_s or round(project.project.timeout_s + overhead_s))
+
+
+def _memory(options: Mapping[str, Any]) -> str:
+    """Return the option that says how much memory there is, with its value."""
+    given = ((name, sbatch.value_of(options, name)) for name in ("mem", "mem-per-cpu", "mem-per-gpu"))
+    return next((f"{name}={value}" for name, value in given if value and value != "0"), "")
 
 
 def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:

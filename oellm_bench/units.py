@@ -55,6 +55,11 @@ def parse_memory(text: str | int) -> int:
     return int(float(match["number"]) * 1024**power)
 
 
+def scaled_memory(text: str, factor: float) -> str:
+    """Return that many times a memory size, in whole MiB as sbatch reads them. Raises ValueError for no size."""
+    return f"{math.ceil(parse_memory(text) * factor / 1024**2)}M"
+
+
 def format_duration(seconds: float | None) -> str:
     """Return a duration for people: `7.3s`, `4m05s`, `2h10m`, `3d04h`."""
     if seconds is None:

@@ -37,8 +37,8 @@ FLOORS = (
     *(
         (f"oellm_bench.{name}", 5)
         for name in (
-            "assemble book checking delivery filling job judging monitor ordering planning run_entry scripting session "
-            "session_writing submission deciding gates observer view triggers watch".split()
+            "assemble book checking delivery filling history job judging monitor ordering planning run_entry "
+            "scripting session session_writing submission deciding gates observer view triggers watch".split()
         )
     ),
 )

@@ -153,7 +153,7 @@ def _state_decision(entry: str, text: str, signals: Sequence[SeenSignal], settin
         signals=frozenset(signal.name for signal in signals),
         subsystems=frozenset(str(signal.metadata.get("subsystem", "")) for signal in signals) - {""},
     )
-    decision = decide(failure, settings.policies, max_restarts=settings.restart.max_restarts)
+    decision = decide(failure, settings.policies, settings.restart)
     return _decision(entry, verdict.mode, decision.policy, restart=decision.restart, reason=decision.reason)
 
 

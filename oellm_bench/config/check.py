@@ -33,11 +33,19 @@ _ABOVE_ZERO = {
     "monitoring": ("action_timeout_s", "action_attempts"),
     "slurm": ("max_parallel",),
     "capture": ("interval_s",),
+    "restart": ("window_s", "backoff_factor", "backoff_most_s"),
 }
 _FROM_ZERO = {
     "project": ("confirm_gpu_hours",),
     "slurm": ("cleanup_s",),
-    "restart": ("max_restarts",),
+    "restart": (
+        "max_restarts",
+        "window_restarts",
+        "stop_without_progress",
+        "backoff_s",
+        "max_failed_share",
+        "brake_after",
+    ),
     "ray": ("num_cpus", "num_gpus"),
     "monitoring": ("interval_s", "missing_grace_s", "inactivity_s", "startup_s", "progress_s"),
 }

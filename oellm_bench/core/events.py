@@ -45,6 +45,8 @@ class Intended(Event):
     after: tuple[str, ...] = ()
     timeout_s: float
     extra_time_s: float = 0.0
+    memory_factor: float = 1.0
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +152,12 @@ class Ended(Event):
     cause: str = ""
     subsystem: str = ""
     advice: str = ""
+    iteration: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decided(Event):
-    """What follows the end of an attempt: a restart, or the end of the entry."""
+    """What follows the end of an attempt: a restart, changed so and not before then, or the end of the entry."""
 
     entry: str
     attempt: int
@@ -162,6 +165,9 @@ class Decided(Event):
     reason: str
     policy: str = ""
     extra_time_s: float = 0.0
+    memory_factor: float = 1.0
+    exclude: tuple[str, ...] = ()
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,12 @@ def used(heartbeat: Mapping[str, Any]) -> dict[str, Any]:
     return {**heartbeat.get("peaks", {}), **totals, **progress}
 
 
+def iteration(heartbeat: Mapping[str, Any]) -> float | None:
+    """Return how far the attempt was, None where it told of no iteration."""
+    found = (heartbeat.get("progress") or {}).get("iteration")
+    return float(found) if isinstance(found, int | float) else None
+
+
 def advanced_at(heartbeat: Mapping[str, Any]) -> float | None:
     """Return when the attempt last told of a new iteration (epoch seconds), None where it told of none."""
     at = heartbeat.get("progress", {}).get("at")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from compoconf import register
 
+from oellm_bench.core.change import Change
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.restart.base import Decision, Failure, RestartPolicy
@@ -82,7 +83,60 @@ class AdjustTimeLimitPolicy(RestartPolicy):
         if not self.within_budget(failure, budget):
             return self.stop(f"{count} of {budget} restarts with more time are used up")
         reason = f"restart {count + 1} of {budget} with {self.config.minutes:g} more minutes"
-        return self.again(reason, extra_time_s=self.config.minutes * 60)
+        return self.again(reason, Change(extra_time_s=self.config.minutes * 60))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowMemoryConfig(PluginConfig):
+    """Restart with more memory."""
+
+    factor: float = option("how many times the memory of the attempt before", 1.5)
+    max_retries: int = option("restarts this entry may have for this error mode", 2)
+
+
+@register
+class GrowMemoryPolicy(RestartPolicy):
+    """Restart with more of the memory that was asked for (mem, mem-per-cpu or mem-per-gpu)."""
+
+    config: GrowMemoryConfig
+
+    def __init__(self, config: GrowMemoryConfig) -> None:
+        self.config = config
+
+    def decide(self, failure: Failure) -> Decision:
+        """Return a restart with more memory while there is budget, the end where none was asked for."""
+        count, budget = failure.restarts_for_mode, self.config.max_retries
+        if not failure.memory:
+            return self.stop("no memory is asked for that could grow; set slurm.sbatch.mem")
+        if not self.within_budget(failure, budget):
+            return self.stop(f"{count} of {budget} restarts with more memory are used up")
+        reason = f"restart {count + 1} of {budget} with {self.config.factor:g} times the memory"
+        return self.again(reason, Change(memory_factor=self.config.factor))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcludeNodesConfig(PluginConfig):
+    """Restart elsewhere."""
+
+    max_retries: int = option("restarts this entry may have for this error mode", 3)
+
+
+@register
+class ExcludeNodesPolicy(RestartPolicy):
+    """Restart on other nodes than those that the campaign's failures speak against (restart.bad_nodes)."""
+
+    config: ExcludeNodesConfig
+
+    def __init__(self, config: ExcludeNodesConfig) -> None:
+        self.config = config
+
+    def decide(self, failure: Failure) -> Decision:
+        """Return a restart elsewhere while there is budget."""
+        count, budget = failure.restarts_for_mode, self.config.max_retries
+        if not self.within_budget(failure, budget):
+            return self.stop(f"{count} of {budget} restarts on other nodes are used up")
+        without = f" without {', '.join(failure.bad_nodes)}" if failure.bad_nodes else ""
+        return self.again(f"restart {count + 1} of {budget}{without}", Change(exclude=failure.bad_nodes))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.restart.base import Decision, Failure, RestartPolicy
+from oellm_bench.restart.nodes import BadNodes
 
 if TYPE_CHECKING:
     PolicyChoice = PluginConfig
@@ -32,6 +34,20 @@ class RestartConfig:
     """What follows when an attempt ends badly."""
 
     max_restarts: int = option("restarts one entry may have in all, whatever the reasons", 5)
+    window_restarts: int = option("restarts one entry may have within window_s; 0: any number", 0)
+    window_s: float = option("the time window of window_restarts", 1800.0, unit="s")
+    stop_without_progress: int = option(
+        "attempts in a row that got no further than those before (backend.progress) end the entry; 0: never", 0
+    )
+    backoff_s: float = option("pause before the first restart of an entry; it grows with each; 0: none", 0.0, unit="s")
+    backoff_factor: float = option("how much longer each pause is than the one before", 4.0)
+    backoff_most_s: float = option("longest pause", 3600.0, unit="s")
+    bad_nodes: BadNodes = option("which nodes ExcludeNodesPolicy avoids", factory=BadNodes)
+    max_failed_share: float = option(
+        "once brake_after entries are over and more than this share of them has failed for good, no more are started",
+        1.0,
+    )
+    brake_after: int = option("entries that have to be over before max_failed_share counts", 10)
     restart_policies: tuple[ModePolicy, ...] = option(
         "policies by error mode; a finer mode (oom, preempted, node_fail, ...) without one uses crash's", ()
     )
@@ -45,10 +61,10 @@ def policies_by_mode(config: RestartConfig) -> dict[ErrorMode, RestartPolicy]:
     return {ErrorMode(item.mode): item.implementation.instantiate(RestartPolicy) for item in config.restart_policies}
 
 
-def decide(failure: Failure, policies: dict[ErrorMode, RestartPolicy], *, max_restarts: int) -> Decision:
+def decide(failure: Failure, policies: dict[ErrorMode, RestartPolicy], config: RestartConfig) -> Decision:
     """Return what follows a failure: the mode's own policy, else its parent's, else the end.
 
-    Whatever a policy says, a user's own cancel is never undone and the total budget holds.
+    Whatever a policy says, a user's own cancel is never undone, and the budgets in all and per window hold.
     """
     if failure.mode in _NEVER:
         return Decision(restart=False, reason=failure.reason or failure.mode.value, policy="")
@@ -56,10 +72,34 @@ def decide(failure: Failure, policies: dict[ErrorMode, RestartPolicy], *, max_re
     if policy is None:
         return Decision(restart=False, reason=f"no policy for {failure.mode.value}", policy="")
     decision = policy.decide(failure)
-    if decision.restart and failure.restarts >= max_restarts:
-        reason = f"all {max_restarts} restarts of this entry are used up"
-        return Decision(restart=False, reason=reason, policy=decision.policy)
-    return decision
+    if not decision.restart:
+        return decision
+    spent = _spent(failure, config)
+    if spent:
+        return Decision(restart=False, reason=spent, policy=decision.policy)
+    return replace(decision, delay_s=pause_s(failure, config))
+
+
+def pause_s(failure: Failure, config: RestartConfig) -> float:
+    """Return how long to wait before the next attempt: longer each time, within a quarter of it by chance.
+
+    The chance is the entry's own, and the same however often it is asked: many entries that fail together do not
+    come back together.
+    """
+    longest = min(config.backoff_s * config.backoff_factor**failure.restarts, config.backoff_most_s)
+    digest = hashlib.sha256(f"{failure.entry}/{failure.attempt}".encode()).digest()
+    return longest * (0.75 + 0.5 * digest[0] / 255)
+
+
+def _spent(failure: Failure, config: RestartConfig) -> str:
+    """Return which budget is used up, empty where none is."""
+    if failure.restarts >= config.max_restarts:
+        return f"all {config.max_restarts} restarts of this entry are used up"
+    if config.window_restarts and failure.lately >= config.window_restarts:
+        return f"{failure.lately} restarts within {config.window_s:g} s"
+    if config.stop_without_progress and failure.without_progress >= config.stop_without_progress:
+        return f"{failure.without_progress} attempts in a row got no further"
+    return ""
 
 
 def _policy_for(mode: ErrorMode, policies: dict[ErrorMode, RestartPolicy]) -> RestartPolicy | None:

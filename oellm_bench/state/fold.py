@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from oellm_bench.core.change import Change
 from oellm_bench.core.events import (
     ActionQueued,
     ActionTried,
@@ -26,6 +27,10 @@ from oellm_bench.core.events import (
 from oellm_bench.core.job import JobState
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.state.model import CANCELS_FOR_GOOD, ActionState, AttemptState, EntryState, SessionState
+
+
+def _change(event: Intended | Decided) -> Change:
+    return Change(extra_time_s=event.extra_time_s, memory_factor=event.memory_factor, exclude=event.exclude)
 
 
 @functools.singledispatch
@@ -60,7 +65,7 @@ def _(event: Intended, state: SessionState) -> None:
                 token=event.token,
                 task=task,
                 timeout_s=event.timeout_s,
-                extra_time_s=event.extra_time_s,
+                change=_change(event),
                 intended_at=event.at,
                 after=event.after,
             )
@@ -161,6 +166,7 @@ def _(event: Ended, state: SessionState) -> None:
     attempt.reason = event.reason
     attempt.returncode = event.returncode
     attempt.cause, attempt.subsystem, attempt.advice = event.cause, event.subsystem, event.advice
+    attempt.iteration, attempt.over_at = event.iteration, event.at
 
 
 @apply.register
@@ -168,7 +174,7 @@ def _(event: Decided, state: SessionState) -> None:
     entry = state.entries[event.entry]
     entry.restart_due = event.restart and not entry.cancelled
     entry.over = not entry.restart_due
-    entry.next_extra_time_s = event.extra_time_s
+    entry.next_change, entry.not_before = _change(event), event.not_before
     entry.decision, entry.policy = event.reason, event.policy
     state.attempt(event.entry, event.attempt).decision = event.reason
 

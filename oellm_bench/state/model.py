@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from oellm_bench.core.change import Change
 from oellm_bench.core.events import ActionQueued, Intended
 from oellm_bench.core.job import JobState
 from oellm_bench.core.result import ErrorMode
@@ -21,8 +22,8 @@ class AttemptState:
     token: str
     task: int | None
     timeout_s: float
-    extra_time_s: float
     intended_at: float
+    change: Change = field(default_factory=Change)
     after: tuple[str, ...] = ()
     submitted_at: float = 0.0
     job_id: str = ""
@@ -54,6 +55,8 @@ class AttemptState:
     cause: str = ""
     subsystem: str = ""
     advice: str = ""
+    iteration: float | None = None
+    over_at: float = 0.0
     decision: str = ""
 
     @property
@@ -79,7 +82,8 @@ class EntryState:
     gate_open: bool = False
     gate_reason: str = ""
     given_up: ErrorMode | None = None
-    next_extra_time_s: float = 0.0
+    next_change: Change = field(default_factory=Change)
+    not_before: float = 0.0
     over: bool = False
     decision: str = ""
     policy: str = ""

@@ -133,7 +133,7 @@ def test_each_task_of_srun_finds_its_own_rank_in_the_image(real, image):
     real.write(
         container={"class_name": "ApptainerLauncher", "image": str(image), "cleanenv": True},
         backend={"class_name": "CommandBackend", "command": ["sh", "-c", "echo rank=$SLURM_PROCID of=$SLURM_NTASKS"]},
-        slurm={"sbatch": {"ntasks": 2}, "srun": {"ntasks": 2}},
+        slurm={"sbatch": {"ntasks": 2, "mem": "400"}, "srun": {"ntasks": 2}},
     )
     assert real.run("run", timeout=60).returncode == 0
     log = real.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log"

@@ -83,6 +83,7 @@ def test_too_much_memory_is_oom_without_cgroups_too(real):
     real.write(
         slurm={"sbatch": {"mem": "100"}},
         backend={"class_name": "CommandBackend", "command": ["python3", "-c", hog]},
+        restart_policies=[],
     )
     real.run("run")
     assert real.ended_modes() == ["oom"]
@@ -353,3 +354,12 @@ def test_a_warning_ahead_of_the_limit_reaches_the_command(real):
     assert real.run("run", timeout=90).returncode == 0
     logs = [real.session_dir / "entries" / way / "attempts" / "1" / "stdout.log" for way in ("bare", "srun")]
     assert [log.read_text() for log in logs] == ["checkpoint saved\n"] * 2
+
+
+def test_a_restart_after_out_of_memory_asks_for_more(real):
+    grow = [{"mode": "oom", "implementation": {"class_name": "GrowMemoryPolicy", "factor": 1.5}}]
+    real.write(backend=first_time_only("{{ echo MemoryError >&2; exit 1; }}"), restart_policies=grow)
+    assert real.run("run", timeout=60).returncode == 0
+    assert real.ended_modes() == ["oom", "success"]
+    asked = real.cluster.command("sacct", "-nPX", "-S", "now-1hour", "-j", real.job_ids()[0], "-o", "ReqMem")
+    assert asked.strip() == "120M"

@@ -18,7 +18,7 @@ from oellm_bench.restart.policies import (
     SelectiveRestartConfig,
     SelectiveRestartPolicy,
 )
-from oellm_bench.restart.settings import decide
+from oellm_bench.restart.settings import RestartConfig, decide
 
 
 def record(returncode, failure="", message=""):
@@ -113,11 +113,11 @@ def failure(mode="crash", restarts=0, for_mode=0, **more):
     return Failure(restarts=restarts, restarts_for_mode=for_mode, **values)
 
 
-def restarts_until_the_end(policy, mode="crash", max_restarts=100):
+def restarts_until_the_end(policy, mode="crash", RestartConfig(max_restarts=100)):
     """Return how often an entry that fails every time is restarted."""
     policies = {ErrorMode(mode): policy}
     for count in range(max_restarts + 5):
-        if not decide(failure(mode, restarts=count, for_mode=count), policies, max_restarts=max_restarts).restart:
+        if not decide(failure(mode, restarts=count, for_mode=count), policies, RestartConfig(max_restarts=max_restarts)).restart:
             return count
     return None
 
@@ -137,12 +137,12 @@ def test_two_retries_are_two_restarts(make, max_retries):
 
 
 def test_no_policy_restarts_beyond_the_budget_of_the_entry():
-    assert restarts_until_the_end(AlwaysRestartPolicy(AlwaysRestartConfig(max_retries=50)), max_restarts=4) == 4
+    assert restarts_until_the_end(AlwaysRestartPolicy(AlwaysRestartConfig(max_retries=50)), RestartConfig(max_restarts=4)) == 4
 
 
 def test_the_budget_of_a_mode_is_its_own():
     policies = {ErrorMode.OOM: AlwaysRestartPolicy(AlwaysRestartConfig(max_retries=1))}
-    assert decide(failure("oom", restarts=3, for_mode=0), policies, max_restarts=5).restart
+    assert decide(failure("oom", restarts=3, for_mode=0), policies, RestartConfig(max_restarts=5)).restart
 
 
 def test_no_restart_gives_its_message():
@@ -152,7 +152,7 @@ def test_no_restart_gives_its_message():
 
 def test_more_time_is_given_in_seconds():
     decision = AdjustTimeLimitPolicy(AdjustTimeLimitConfig(minutes=1.5)).decide(failure("timeout"))
-    assert (decision.restart, decision.extra_time_s) == (True, 90)
+    assert (decision.restart, decision.change.extra_time_s) == (True, 90)
 
 
 ALWAYS = AlwaysRestartPolicy(AlwaysRestartConfig(max_retries=9))
@@ -160,7 +160,7 @@ ALWAYS = AlwaysRestartPolicy(AlwaysRestartConfig(max_retries=9))
 
 @pytest.mark.parametrize("mode", ["cancelled", "success", "submit_rejected"])
 def test_nothing_restarts_what_was_cancelled_has_passed_or_was_refused(mode):
-    assert not decide(failure(mode), {kind: ALWAYS for kind in ErrorMode}, max_restarts=9).restart
+    assert not decide(failure(mode), {kind: ALWAYS for kind in ErrorMode}, RestartConfig(max_restarts=9)).restart
 
 
 class Stubborn(RestartPolicy):
@@ -171,7 +171,7 @@ class Stubborn(RestartPolicy):
 
 
 def test_a_users_own_policy_cannot_restart_without_end():
-    assert restarts_until_the_end(Stubborn(), max_restarts=5) == 5
+    assert restarts_until_the_end(Stubborn(), RestartConfig(max_restarts=5)) == 5
 
 
 @pytest.mark.parametrize(
@@ -185,18 +185,18 @@ def test_a_users_own_policy_cannot_restart_without_end():
     ],
 )
 def test_a_finer_mode_without_a_policy_uses_its_parents(mode, policy):
-    assert decide(failure(mode), {ErrorMode(policy): ALWAYS}, max_restarts=9).restart
+    assert decide(failure(mode), {ErrorMode(policy): ALWAYS}, RestartConfig(max_restarts=9)).restart
 
 
 @pytest.mark.parametrize("mode", ["timeout", "stall", "requirements_not_met", "lost"])
 def test_a_mode_of_its_own_does_not_use_the_policy_of_crash(mode):
-    decision = decide(failure(mode), {ErrorMode.CRASH: ALWAYS}, max_restarts=9)
+    decision = decide(failure(mode), {ErrorMode.CRASH: ALWAYS}, RestartConfig(max_restarts=9))
     assert (decision.restart, decision.reason) == (False, f"no policy for {mode}")
 
 
 def test_its_own_policy_goes_before_its_parents():
     policies = {ErrorMode.CRASH: ALWAYS, ErrorMode.OOM: NoRestartPolicy(NoRestartConfig())}
-    assert not decide(failure("oom"), policies, max_restarts=9).restart
+    assert not decide(failure("oom"), policies, RestartConfig(max_restarts=9)).restart
 
 
 SELECTIVE = {

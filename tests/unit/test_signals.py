@@ -155,7 +155,7 @@ def test_a_signal_that_fires_without_end_is_cut_off_with_one_warning(scan, caplo
 def test_the_limit_of_a_signal_holds_for_an_attempt_over_both_streams_and_all_looks(tmp_path):
     layout = AttemptLayout(tmp_path / "it's an attempt")
     layout.root.mkdir()
-    attempt = AttemptState(number=1, token="t", task=None, timeout_s=1.0, extra_time_s=0.0, intended_at=0.0)
+    attempt = AttemptState(number=1, token="t", task=None, timeout_s=1.0, intended_at=0.0)
     state = SessionState(entries={"e": EntryState(id="e", attempts=[attempt])})
     scanner = Scanner([LogSignal(name="loss", pattern="loss")])
     for path in (layout.stdout, layout.stderr, layout.stdout):

@@ -1,0 +1,71 @@
+"""Which nodes a campaign's failures speak against: pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from oellm_bench.core.option import option
+from oellm_bench.core.result import ErrorMode
+
+# What speaks of the hardware counts in full, what may be the network's or another node's by half.
+_WEIGHTS = {ErrorMode.NODE_FAIL: 1.0, ErrorMode.GPU_FAULT: 1.0, ErrorMode.NCCL: 0.5, ErrorMode.STALL: 0.5}
+_HOSTS = re.compile(r"[^,\[]+(?:\[[^\]]*\][^,\[]*)*")
+_BRACKETS = re.compile(r"\[([^\]]*)\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadNodes:
+    """When a node is one to avoid. A failure of a job on several nodes speaks against each of them by its share."""
+
+    threshold: float = option("evidence from which on a node is avoided; a node failure or a GPU fault counts 1", 1.0)
+    half_life_s: float = option("time in which evidence loses half its weight", 86400.0, unit="s")
+    most: int = option("nodes avoided at once; those with the most evidence", 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFailure:
+    """An attempt that ended badly, and where."""
+
+    mode: ErrorMode
+    nodes: str
+    at: float
+
+
+def bad_nodes(failures: Iterable[NodeFailure], settings: BadNodes, now: float) -> tuple[str, ...]:
+    """Return the nodes to avoid now, by name."""
+    given: dict[str, float] = defaultdict(float)
+    left: dict[str, float] = defaultdict(float)
+    for failure in failures:
+        names = list(node_names(failure.nodes))
+        for name in names:
+            share = _WEIGHTS.get(failure.mode, 0.0) / len(names)
+            given[name] += share
+            left[name] += share * 0.5 ** (max(0.0, now - failure.at) / settings.half_life_s)
+    # Evidence fades from its first second on: a node is let in again when half of what is needed is left.
+    suspects = [name for name in given if given[name] >= settings.threshold and left[name] >= settings.threshold / 2]
+    worst = sorted(suspects, key=lambda name: (-left[name], name))[: settings.most]
+    return tuple(sorted(worst))
+
+
+def node_names(text: str) -> Iterator[str]:
+    """Yield the names in a node list as SLURM writes it: `a1,b[01-03,7]`; nothing for what is none."""
+    if text.strip() in ("", "(null)", "None assigned", "None"):
+        return
+    for part in _HOSTS.findall(text):
+        yield from _expanded(part.strip())
+
+
+def _expanded(part: str) -> Iterator[str]:
+    match = _BRACKETS.search(part)
+    if match is None:
+        yield part
+        return
+    for item in match[1].split(","):
+        first, _, last = item.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            continue
+        for number in range(int(first), int(last or first) + 1):
+            yield from _expanded(f"{part[: match.start()]}{number:0{len(first)}d}{part[match.end() :]}")
