@@ -113,11 +113,12 @@ def failure(mode="crash", restarts=0, for_mode=0, **more):
     return Failure(restarts=restarts, restarts_for_mode=for_mode, **values)
 
 
-def restarts_until_the_end(policy, mode="crash", RestartConfig(max_restarts=100)):
+def restarts_until_the_end(policy, mode="crash", max_restarts=100):
+    config = RestartConfig(max_restarts=max_restarts)
     """Return how often an entry that fails every time is restarted."""
     policies = {ErrorMode(mode): policy}
     for count in range(max_restarts + 5):
-        if not decide(failure(mode, restarts=count, for_mode=count), policies, RestartConfig(max_restarts=max_restarts)).restart:
+        if not decide(failure(mode, restarts=count, for_mode=count), policies, config).restart:
             return count
     return None
 
@@ -137,7 +138,7 @@ def test_two_retries_are_two_restarts(make, max_retries):
 
 
 def test_no_policy_restarts_beyond_the_budget_of_the_entry():
-    assert restarts_until_the_end(AlwaysRestartPolicy(AlwaysRestartConfig(max_retries=50)), RestartConfig(max_restarts=4)) == 4
+    assert restarts_until_the_end(AlwaysRestartPolicy(AlwaysRestartConfig(max_retries=50)), max_restarts=4) == 4
 
 
 def test_the_budget_of_a_mode_is_its_own():
@@ -171,7 +172,7 @@ class Stubborn(RestartPolicy):
 
 
 def test_a_users_own_policy_cannot_restart_without_end():
-    assert restarts_until_the_end(Stubborn(), RestartConfig(max_restarts=5)) == 5
+    assert restarts_until_the_end(Stubborn(), max_restarts=5) == 5
 
 
 @pytest.mark.parametrize(
