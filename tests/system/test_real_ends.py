@@ -361,5 +361,5 @@ def test_a_restart_after_out_of_memory_asks_for_more(real):
     real.write(backend=first_time_only("{{ echo MemoryError >&2; exit 1; }}"), restart_policies=grow)
     assert real.run("run", timeout=60).returncode == 0
     assert real.ended_modes() == ["oom", "success"]
-    asked = real.cluster.command("sacct", "-nPX", "-S", "now-1hour", "-j", real.job_ids()[0], "-o", "ReqTRES")
-    assert "mem=120M" in asked
+    asked = ("sacct", "-nPX", "-S", "now-1hour", "-j", real.job_ids()[0], "-o", "ReqTRES")
+    real.wait(lambda: "mem=120M" in real.cluster.command(*asked))
