@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,13 +23,13 @@ from oellm_bench.core.token import session_prefix
 from oellm_bench.deciding import decisions
 from oellm_bench.delivery import SinkDelivery
 from oellm_bench.errors import SchedulerUnavailable
-from oellm_bench.fileio import atomic_write_json
 from oellm_bench.gates import Gates
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
 from oellm_bench.monitoring.heartbeat import advanced_at, iteration, read_heartbeat
 from oellm_bench.monitoring.logs import file_size, read_logs
 from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations
+from oellm_bench.monitoring.stop_order import may_be_cancelled
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
 from oellm_bench.state.fold import apply
@@ -163,7 +162,7 @@ class Monitor:
                 found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="dependency"))
             if not attempt.state.is_running or attempt.cancel_by:
                 continue
-            reason = self._silence(entry, attempt, now) or self._standstill(entry, attempt, now)
+            reason = self._silence(entry, attempt, now) or self._standstill(entry, attempt)
             if reason:
                 found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="stall", reason=reason))
         return found
@@ -181,24 +180,24 @@ class Monitor:
             limit = monitoring.startup_s
         return f"no output for {quiet_s:.0f} s" if quiet_s > limit else ""
 
-    def _standstill(self, entry: EntryState, attempt: AttemptState, now: float) -> str:
-        """Return since when an attempt is at the same iteration, if that is too long; it may write all the while."""
+    def _standstill(self, entry: EntryState, attempt: AttemptState) -> str:
+        """Return for how long an attempt is at the same iteration, if that is too long; it may write all the while.
+
+        By its own clock: a heartbeat that nobody renews tells of no standstill.
+        """
         limit = self._settings(entry).monitoring.progress_s
         if not limit:
             return ""
         beat = read_heartbeat(self._layout_of(entry, attempt).heartbeat, attempt.number)
         since = advanced_at(beat)
-        if since is None or now - since <= limit:
+        if since is None or beat["at"] - since <= limit:
             return ""
-        return f"at iteration {beat['progress'].get('iteration')} for {now - since:.0f} s"
+        return f"at iteration {beat['progress'].get('iteration')} for {beat['at'] - since:.0f} s"
 
     def _cancel(self, matched: Matched) -> None:
         """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
-        wanted = [(entry, attempt) for entry, attempt in self._live() if attempt.cancel_by]
-        for entry, attempt in wanted:
-            if attempt.cancel_by == "stall":
-                self._tell_why(self._layout_of(entry, attempt), attempt)
-        jobs = cancellable(matched, [attempt for _, attempt in wanted])
+        wanted = [attempt for entry, attempt in self._live() if attempt.cancel_by and self._is_ready(entry, attempt)]
+        jobs = cancellable(matched, wanted)
         for duplicate in matched.duplicates:
             _log.warning("job %s runs an attempt that another job runs too; it is cancelled", duplicate)
         if jobs or matched.duplicates:
@@ -207,11 +206,9 @@ class Monitor:
             except SchedulerUnavailable as err:
                 _log.warning("cancel will be tried again: %s", err)
 
-    def _tell_why(self, layout: AttemptLayout, attempt: AttemptState) -> None:
-        """Tell the job why it is stopped, so that it saves its stacks first; where that fails it is stopped anyway."""
-        if not layout.stop_order.exists():
-            with contextlib.suppress(OSError):
-                atomic_write_json(layout.stop_order, {"by": attempt.cancel_by, "reason": attempt.cancel_reason})
+    def _is_ready(self, entry: EntryState, attempt: AttemptState) -> bool:
+        capture = self._planned(entry.id).capture
+        return may_be_cancelled(attempt, self._layout_of(entry, attempt), capture, self.clock.now())
 
     def _endings(self, snapshot: Snapshot) -> Iterable[Event]:
         for entry, attempt in self._live():

@@ -114,6 +114,7 @@ class Attempt:
             "artifacts": str(self.layout.artifacts),
             "heartbeat": str(self.files.heartbeat),
             "stacks": str(self.files.stacks),
+            "stop_order": str(self.files.stop_order) if self.entry.capture.stacks else "",
             "logs": [str(self.files.stdout), str(self.files.stderr)],
             "interval_s": self.entry.capture.interval_s,
             "progress": self.entry.progress,

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from oellm_bench.observer.gpus import Gpus
 from oellm_bench.observer.installed import Installed
@@ -35,6 +36,8 @@ def main() -> int:
     started = time.monotonic()
     found = None
     while found is None:
+        if task.stop_order and Path(task.stop_order).exists():
+            recorder.save_stacks(_STACKS_LIMIT_S)
         recorder.beat()
         if installed.is_running:
             # Wanted soon, and most commands that fail do so at once.

@@ -82,9 +82,11 @@ class Processes:
     def members(self) -> list[psutil.Process]:
         """Return those that live."""
         below = {process.pid: process for process in self._root.children(recursive=True)}
+        named = self._all_named()
+        # Last: whoever was started here since, and lives, is among them.
         own = {os.getpid(), self._root.pid, *(process.pid for process in psutil.Process().children(recursive=True))}
         found = [process for pid, process in below.items() if pid not in own]
-        for pid in self._all_named() - below.keys() - own:
+        for pid in named - below.keys() - own:
             with contextlib.suppress(*_GONE):
                 found.append(psutil.Process(pid))
         return found

@@ -33,6 +33,7 @@ class Recorder:
         self._began = time.monotonic()
         self._last = (self._began, 0.0)
         self._peaks = Peaks()
+        self._stacks_saved = False
         self._artifacts = Path(task.artifacts)
 
     def write_machine(self, document: dict[str, Any]) -> None:
@@ -41,7 +42,10 @@ class Recorder:
             atomic_write_json(self._artifacts / "sys-env.json", document)
 
     def save_stacks(self, limit_s: float) -> None:
-        """Write where the processes are."""
+        """Write where the processes are, once; the next heartbeat tells that it is done."""
+        if self._stacks_saved:
+            return
+        self._stacks_saved = True
         save(self._processes.members(), Path(self._task.stacks), limit_s=limit_s)
 
     def beat(self) -> None:
@@ -63,6 +67,7 @@ class Recorder:
             "interval_s": self._task.interval_s,
             "log_bytes": self._progress.log_bytes,
             "progress": self._progress.last,
+            "stacks_saved": self._stacks_saved,
             **asdict(usage),
             "peaks": self._peaks.to_document(),
         }

@@ -10,6 +10,7 @@ class Task:
     """One attempt to watch.
 
     `root` is the process whose descendants are watched, `entry_dir` and `attempt` tell those that srun has started.
+    `stop_order`: the file that says that it will be cancelled for a stall (empty: nobody wants the stacks).
     `packages_argv` lists what is installed (empty: nobody wants to know), run in `cwd`. `image`: the container's.
     `progress`: a regular expression with a group `iteration`, looked for in `logs`; empty: none.
     """
@@ -20,6 +21,7 @@ class Task:
     artifacts: str
     heartbeat: str
     stacks: str
+    stop_order: str
     logs: list[str]
     interval_s: float
     progress: str

@@ -126,6 +126,7 @@ def test_a_silent_entry_is_a_stall_not_a_timeout_or_a_cancel(campaign):
         backend=backend(),
         sweep={"axes": {"kind": ["silent"]}},
         monitoring={"inactivity_s": 0.5},
+        capture={"interval_s": 0.2},
         restart_policies=[always("stall", 1)],
     )
     campaign.run("run")

@@ -87,7 +87,19 @@ def test_head_and_script_run_in_the_image_and_results_come_out(campaign, image, 
     assert found["ray"].startswith("/opt/venv/")
     assert (found["hidden"], found["shown"]) == ("", "a, b=c")
     assert any((campaign.session_dir / "entries" / "c" / "ray_cluster").iterdir())
+    recorded_in_the_image(campaign.session_dir / "entries" / "c" / "artifacts", image)
     assert processes_of(campaign) == [] and list(temporary.iterdir()) == []
+
+
+def recorded_in_the_image(artifacts, image):
+    python = json.loads((artifacts / "python.json").read_text())["python"]
+    assert (python["prefix"], python["executable"]) == ("/opt/venv", "/opt/venv/bin/python3")
+    packages = (artifacts / "pip-freeze.txt").read_text()
+    assert "\nray==" in packages and "pytest==" not in packages
+    found = json.loads((artifacts / "sys-env.json").read_text())["container"]
+    header = subprocess.run(["apptainer", "sif", "header", str(image)], capture_output=True, text=True, check=True)
+    assert found["sif_id"] in header.stdout
+    assert found["sha256"] == json.loads(Path(f"{image}.json").read_text())["sha256"]
 
 
 def test_two_at_once_and_one_cancelled_in_the_middle(campaign, image, temporary):
