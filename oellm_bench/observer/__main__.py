@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from oellm_bench.observer.gpus import Gpus
+from oellm_bench.observer.gpu_thread import GpuThread
 from oellm_bench.observer.installed import Installed
 from oellm_bench.observer.machine import describe
 from oellm_bench.observer.recorder import Recorder
@@ -30,7 +30,7 @@ def main() -> int:
     os.nice(_NICENESS)
     task = Task(**json.load(sys.stdin))
     installed = Installed(task)
-    gpus = Gpus(os.environ)
+    gpus = GpuThread(os.environ)  # after the start of another program: from here on there are two threads
     recorder = Recorder(task, gpus)
     recorder.write_machine(describe(task, os.environ, gpus.describe()))
     started = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Any
 
 from oellm_bench.core.peaks import Peaks
 from oellm_bench.fileio import append_text, atomic_write_json
-from oellm_bench.observer.gpus import Gpus
+from oellm_bench.observer.gpu_thread import GpuThread
 from oellm_bench.observer.processes import Processes, Usage
 from oellm_bench.observer.progress import Progress
 from oellm_bench.observer.stacks import save
@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 class Recorder:
     """Everything the observer writes; a full disk costs a sample, no more."""
 
-    def __init__(self, task: Task, gpus: Gpus) -> None:
+    def __init__(self, task: Task, gpus: GpuThread) -> None:
         self._task = task
         self._gpus = gpus
         self._processes = Processes(task.root, entry_dir=task.entry_dir, attempt=task.attempt)

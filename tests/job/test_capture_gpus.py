@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -82,15 +83,35 @@ def test_only_the_gpus_that_the_job_may_use_are_seen(job: Job, nvml: str, wanted
     assert ("peak_gpu_memory_bytes" in job.result().resources) is bool(seen)
 
 
-@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetUtilizationRates"])
-def test_a_driver_that_hangs_keeps_no_time_limit_from_holding(job: Job, nvml: str, function: str) -> None:
+STUCK = """
+import time
+def wait_for_the_gpu():
+    print("up", flush=True)
+    time.sleep(600)
+wait_for_the_gpu()
+"""
+
+
+def test_a_driver_that_hangs_keeps_nothing_else_from_being_seen(job: Job, nvml: str) -> None:
+    job.plan(sys.executable, "-c", STUCK, capture=OFTEN)
+    began = time.monotonic()
+    process = job.start("--timeout-s", "5", LD_LIBRARY_PATH=nvml, STAND_IN_NVML_HANGS="nvmlDeviceGetUtilizationRates")
+    first = wait_for(job.heartbeat, "a heartbeat")
+    wait_for(lambda: job.heartbeat()["at"] > first["at"], "the next")
+    process.communicate(timeout=60)
+    assert process.returncode == 124 and time.monotonic() - began < 15
+    assert job.record().message == "stopped at its time limit of 5 s"
+    assert "wait_for_the_gpu" in job.attempt().stacks.read_text()
+    assert len(job.artifact("sys-env.json")["gpus"]) == 2
+    assert job.result().resources["peak_processes"] == 1 and job.processes() == []
+
+
+def test_a_driver_that_never_starts_keeps_no_time_limit_from_holding(job: Job, nvml: str) -> None:
     job.plan("sh", "-c", "echo up; exec sleep 600", capture=Capture(packages=False, stacks=False))
     began = time.monotonic()
-    process = job.start("--timeout-s", "1", LD_LIBRARY_PATH=nvml, STAND_IN_NVML_HANGS=function)
+    process = job.start("--timeout-s", "1", LD_LIBRARY_PATH=nvml, STAND_IN_NVML_HANGS="nvmlInit")
     job.wait_for_output("up")
     wait_for(job.observers, "the observer")
     process.communicate(timeout=60)
     assert process.returncode == 124 and time.monotonic() - began < 15
-    assert job.record().message == "stopped at its time limit of 1 s"
-    assert job.result().error_mode == "timeout"
-    assert job.processes() == []
+    assert job.result().error_mode == "timeout" and job.processes() == []
