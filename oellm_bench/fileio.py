@@ -62,6 +62,14 @@ def open_file(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is something of that name; not where its folder is closed to us, or cannot be asked."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def append_text(path: Path, text: str) -> None:
     """Append to a file of ours where a script may have put something else.
 

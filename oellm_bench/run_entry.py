@@ -25,7 +25,7 @@ from oellm_bench import shell
 from oellm_bench.core.plan import read_entry
 from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
 from oellm_bench.errors import EXIT_USAGE, StateError
-from oellm_bench.fileio import atomic_write_json
+from oellm_bench.fileio import atomic_write_json, is_there
 from oellm_bench.job import folders, ray_state
 from oellm_bench.job.attempt import Attempt, next_number
 from oellm_bench.job.observation import Observation
@@ -94,7 +94,7 @@ def _run(attempt: Attempt, token: str) -> int:
 
 def _take_leave(attempt: Attempt, observation: Observation, number: int | None) -> None:
     """End the observation; where the command is stuck, while it still can be seen where."""
-    is_stuck = number == TIME_UP or (number is not None and attempt.files.stop_order.exists())
+    is_stuck = number == TIME_UP or (number is not None and is_there(attempt.files.stop_order))
     observation.end(stopped=number is not None, stuck=is_stuck and attempt.entry.capture.stacks)
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from oellm_bench.fileio import is_there
 from oellm_bench.observer.gpu_thread import GpuThread
 from oellm_bench.observer.installed import Installed
 from oellm_bench.observer.machine import describe
@@ -36,7 +37,7 @@ def main() -> int:
     started = time.monotonic()
     found = None
     while found is None:
-        if task.stop_order and Path(task.stop_order).exists():
+        if task.stop_order and is_there(Path(task.stop_order)):
             recorder.save_stacks(_STACKS_LIMIT_S)
         recorder.beat()
         if installed.is_running:

@@ -164,6 +164,11 @@ def test_a_folder_in_place_of_a_record_is_put_aside(job: Job, hostile: Hostile, 
     assert (job.record().returncode, job.result().error_mode) == (0, "success")
 
 
+def test_a_cancel_ends_a_script_that_has_closed_the_attempts_folder(job: Job, hostile: Hostile) -> None:
+    assert hostile("chmod 000 $A; kill -TERM $PPID; sleep 60").returncode == 143
+    assert job.processes() == [] and job.record().failure == "cancelled"
+
+
 def test_a_result_that_arrives_just_after_the_end_is_waited_for(job: Job) -> None:
     job.plan("sh", "-c", """printf '{"is_succ' > "$OELLM_BENCH_RESULTS_PATH/metrics.json" """, contract=True)
     process = job.start()
