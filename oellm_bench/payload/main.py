@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import packages, processes, worker
+from . import processes, worker
 from .beside import run_command
 from .head import start_head
 from .node import StartFailed, Stopped
@@ -30,6 +30,8 @@ EXIT_RAY_START_FAILED = 90
 def main(arguments: list[str]) -> int:
     """Do what the first argument says; return the exit code."""
     if arguments == ["packages"]:
+        from . import packages  # not above: half of what this program takes to start, and a head needs none of it
+
         return packages.main()
     if len(arguments) < 4 or arguments[0] != "ray" or arguments[2] != "--":
         processes.say("usage: payload.pyz ray SPEC.json -- COMMAND... | payload.pyz packages")

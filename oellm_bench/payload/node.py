@@ -5,10 +5,8 @@ Only this is ever stopped: `ray stop` would end every Ray of this user on the no
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,12 +14,21 @@ from typing import Any
 
 from . import processes, temporary
 
-# A clean stop takes 1-2 s; where the control store died first, `ray start` would wait 30 s for it.
+# A clean stop takes less than a second; where the control store died first, `ray start` would wait 30 s for it.
 _GRACE_S = 8.0
 _READY = b"Ray runtime started"
 _POLL_S = 0.05
 # A cluster that is around already must not be met: neither by address, nor by its token.
 _FOREIGN = ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH")
+# Where Ray waits for longer than there is something to wait for (2.60); what the job has set goes before.
+_WAITS = {
+    # The raylet connects to its object store, which a thread of its own has just begun to start. Where that is not
+    # there yet, the raylet sleeps, a second if not told otherwise, which half of all starts pay. 10 s in all, as ever.
+    "RAY_raylet_client_connect_timeout_milliseconds": "50",
+    "RAY_raylet_client_num_connect_attempts": "200",
+    # On TERM the node is drained, for up to 30 s, so that Ray Serve can move elsewhere. Here the command is over.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+}
 
 
 class StartFailed(Exception):
@@ -44,7 +51,7 @@ class RayNode:
         except OSError as err:
             raise StartFailed(str(err)) from err
         argv = _argv(spec["ray"], [*role, f"--temp-dir={self.temp_dir}"])
-        environment = self.environment()
+        environment = {**_WAITS, **self.environment()}
         if not spec["ray"]["object_spilling"]:
             environment["RAY_automatic_object_spilling_enabled"] = "0"
         try:
@@ -79,8 +86,7 @@ class RayNode:
         """End this and nothing else, keep the logs, remove the folder; `at_once` where we are killed soon."""
         if self.process.poll() is None and not at_once:
             self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_GRACE_S)
+            processes.wait(self.process, _GRACE_S)
         processes.end(grace_s=0)
         processes.reap(self.process)
         for session in self.temp_dir.glob("session_*_*"):

@@ -73,6 +73,14 @@ def reap(*processes: subprocess.Popen[bytes]) -> None:
                 known[ended[0]].returncode = os.waitstatus_to_exitcode(ended[1])
 
 
+def wait(process: subprocess.Popen[bytes], limit_s: float) -> None:
+    """Wait for the end of a process; signals to us change nothing meanwhile."""
+    deadline = time.monotonic() + limit_s
+    while process.returncode is None and (left_s := deadline - time.monotonic()) > 0:
+        next_signal(left_s)
+        reap(process)
+
+
 def end(*, grace_s: float, spare: int = 0) -> None:
     """TERM all but the tree of `spare`, wait up to `grace_s`, then KILL for up to 20 s until nothing is left."""
     began = time.monotonic()

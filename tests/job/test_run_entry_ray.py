@@ -93,6 +93,15 @@ def test_script_finds_its_own_head_and_no_other(job: Job, stand_in: Callable[...
     assert (told, token in line) == ([], False)
 
 
+def test_head_waits_no_longer_than_it_has_to_unless_the_job_says_so(job: Job, stand_in: Callable[..., RayHead]) -> None:
+    head = stand_in(f'env > "$0.environment"\n{HEAD}\nexec sleep 600')
+    job.plan("true", ray=head)
+    assert job.run(RAY_raylet_client_num_connect_attempts="7").returncode == 0
+    told = Path(f"{head.executable}.environment").read_text().splitlines()
+    wanted = {"RAY_raylet_client_num_connect_attempts=7", "RAY_raylet_client_connect_timeout_milliseconds=50"}
+    assert {*wanted, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0"} <= set(told)
+
+
 def test_time_limit_begins_with_the_script(job: Job, stand_in: Callable[..., RayHead]) -> None:
     job.plan("true", ray=stand_in("sleep 1\n" + HEAD + "exec sleep 600"), timeout_s=0.9)
     assert job.run().returncode == 0
