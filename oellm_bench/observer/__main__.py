@@ -6,6 +6,7 @@ Ended by the kernel where the runner is killed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ _ENDS = (signal.SIGTERM, signal.SIGQUIT)
 def main() -> int:
     """Watch until TERM."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
-    os.nice(_NICENESS)
+    _step_back()
     task = Task(**json.load(sys.stdin))
     installed = Installed(task)
     gpus = GpuThread(os.environ)  # after the start of another program: from here on there are two threads
@@ -51,6 +52,14 @@ def main() -> int:
     recorder.beat()
     installed.finish(_PACKAGES_LIMIT_S)
     return 0
+
+
+def _step_back() -> None:
+    """Leave the processors to others where they are wanted."""
+    os.nice(_NICENESS)
+    # Where sessions share the processors among each other, nice counts within ours alone. Source: sched(7).
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS), encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ class Installed:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
                 preexec_fn=_end_with_us,
             )
         except OSError as err:
