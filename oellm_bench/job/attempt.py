@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -90,7 +89,7 @@ class Attempt:
     @functools.cached_property
     def _ray_token(self) -> str:
         """What the heads and workers of several nodes know each other by; handed on by the environment alone."""
-        return secrets.token_hex(32)
+        return os.urandom(32).hex()  # what `secrets` does, which brings OpenSSL into memory
 
     def additions(self) -> dict[str, str]:
         """Return what the environment has beyond this process's own: the command's, and the launcher's for it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,12 @@ def start_head(spec: dict[str, Any], state: State, logs_path: Path) -> tuple[Ray
     began = time.monotonic()
     left = int(spec["ray"]["start_attempts"])
     # Several nodes are given one token by the environment they share; a single one makes its own.
-    token = os.environ["RAY_AUTH_TOKEN"] if spec["nodes"] > 1 else secrets.token_hex(32)
+    token = os.environ["RAY_AUTH_TOKEN"] if spec["nodes"] > 1 else os.urandom(32).hex()
     while True:
         head, left = RayNode(spec, _ROLE, token=token, log=Path(spec["startup_log"])), left - 1
         try:
             address = _address(head)
-            state.update(address=address, cluster=worker.fingerprint(token))
+            state.update(address=address, cluster=worker.fingerprint(token) if spec["nodes"] > 1 else "")
             _wait_for_workers(spec, head, address)
             state.update(ready_s=round(time.monotonic() - began, 3))
             return head, address

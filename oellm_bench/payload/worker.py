@@ -7,7 +7,6 @@ has to be the command's.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import time
@@ -23,6 +22,8 @@ _LOOK_S = 0.5  # how often to look at the shared file, for the head's address an
 
 def fingerprint(token: str) -> str:
     """Return what tells one run's state file from another's without telling the token."""
+    import hashlib  # not above: it brings OpenSSL into memory, and most entries have one node
+
     return hashlib.sha256(token.encode()).hexdigest()[:16]
 
 
