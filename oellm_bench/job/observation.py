@@ -34,7 +34,7 @@ class Observation:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "oellm_bench.observer"],
+            [sys.executable, "-P", "-m", "oellm_bench.observer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
