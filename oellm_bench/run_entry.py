@@ -103,7 +103,7 @@ def _aggregated_tasks(attempt: Attempt) -> str:
     source = attempt.layout.benchmark_results / "tasks.pkl"
     if not source.is_file() or not source.stat().st_size:
         return ""
-    argv = (sys.executable, "-m", "oellm_bench.job.task_stages", str(source), str(source.with_suffix(".json")))
+    argv = (sys.executable, "-P", "-m", "oellm_bench.job.task_stages", str(source), str(source.with_suffix(".json")))
     done = shell.run(argv, timeout_s=_TASKS_LIMIT_S)
     if done.returncode == 0:
         return ""

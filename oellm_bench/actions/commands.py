@@ -90,7 +90,15 @@ class ActionRunner:
 
     def _start(self, folder: Path, action: ActionQueued) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        argv = (sys.executable, "-m", "oellm_bench.actions.wrapper", str(folder), str(self._timeout_s), *action.argv)
+        argv = (
+            sys.executable,
+            "-P",
+            "-m",
+            "oellm_bench.actions.wrapper",
+            str(folder),
+            str(self._timeout_s),
+            *action.argv,
+        )
         with (folder / "output.log").open("ab") as output:
             self._wrappers[folder] = subprocess.Popen(
                 argv,

@@ -40,7 +40,7 @@ trap 'forward TERM' TERM
 trap 'forward INT' INT
 trap 'forward USR1' USR1
 trap 'forward USR2' USR2
-"$python" -m oellm_bench.run_entry --sweep "$session/sweep.json" --entry "$entry" \\
+"$python" -P -m oellm_bench.run_entry --sweep "$session/sweep.json" --entry "$entry" \\
   ${attempt:+--attempt "$attempt"} ${token:+--token "$token"} ${timeout_s:+--timeout-s "$timeout_s"} &
 runner=$!
 if [ -n "$pending" ]; then forward "$pending"; fi

@@ -56,3 +56,11 @@ def test_a_run_by_hand_changes_no_recorded_result(campaign, script):
     sweep = str(campaign.session_dir / "sweep.json")
     assert script("run_sweep_entry.py", "--sweep", sweep, "--index", "0").returncode == 0
     assert campaign.json("results") == before
+
+
+def test_modules_of_the_users_own_do_not_stand_in_for_pythons(campaign, script):
+    for name in ("signal", "psutil", "json"):
+        (campaign.folder / f"{name}.py").write_text("raise SystemExit('not the one you want')\n")
+    done = script("run_autoexp.py", "c", "-C", str(campaign.folder), "--use-fake-slurm")
+    assert done.returncode == 0, done.stderr
+    assert all((entry / "artifacts" / "sys-env.json").exists() for entry in campaign.session_dir.glob("entries/*"))
