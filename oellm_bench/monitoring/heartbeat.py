@@ -15,7 +15,7 @@ def read_heartbeat(path: Path, attempt: int) -> Mapping[str, Any]:
     The command could have written there too: what others rely on has the type they expect, NaN is text.
     """
     beat = read_object(path).writable
-    if beat.get("attempt") != attempt or not isinstance(beat.get("at"), int | float):
+    if beat.get("attempt") != attempt or _number(beat.get("at")) is None:
         return {}
     parts = {name: beat.get(name) for name in ("peaks", "progress")}
     return {**beat, **{name: part if isinstance(part, Mapping) else {} for name, part in parts.items()}}
@@ -31,11 +31,18 @@ def used(heartbeat: Mapping[str, Any]) -> dict[str, Any]:
 
 def iteration(heartbeat: Mapping[str, Any]) -> float | None:
     """Return how far the attempt was, None where it told of no iteration."""
-    found = (heartbeat.get("progress") or {}).get("iteration")
-    return float(found) if isinstance(found, int | float) else None
+    return _number((heartbeat.get("progress") or {}).get("iteration"))
 
 
 def advanced_at(heartbeat: Mapping[str, Any]) -> float | None:
     """Return when the attempt last told of a new iteration (epoch seconds), None where it told of none."""
     at = heartbeat.get("progress", {}).get("at")
     return at if isinstance(at, float) else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a number, None for what is none or too large to reckon with."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None

@@ -10,6 +10,7 @@ from oellm_bench.monitoring.heartbeat import read_heartbeat
 from oellm_bench.state.model import AttemptState
 
 _SAVING_S = 15.0  # beside two heartbeats: until the order is seen, and until the answer is
+_LONGEST_S = 120.0  # a stalled job costs its nodes, however rarely its heart beats
 
 
 def may_be_cancelled(attempt: AttemptState, layout: AttemptLayout, capture: Capture, now: float) -> bool:
@@ -23,14 +24,15 @@ def may_be_cancelled(attempt: AttemptState, layout: AttemptLayout, capture: Capt
     beat = read_heartbeat(layout.heartbeat, attempt.number)
     if told_at is None or not beat or not (capture.enabled and capture.stacks):
         return True
-    return bool(beat.get("stacks_saved")) or abs(now - told_at) > _SAVING_S + 2 * capture.interval_s
+    patience_s = min(_SAVING_S + 2 * capture.interval_s, _LONGEST_S)
+    return bool(beat.get("stacks_saved")) or not abs(now - told_at) <= patience_s  # a time of NaN is no time to wait
 
 
 def _told_at(attempt: AttemptState, layout: AttemptLayout, now: float) -> float | None:
     """Return since when the job is told, from now on where it was not; None where it cannot be told."""
     try:
         return float(read_json(layout.stop_order)["at"])
-    except (StateError, TypeError, KeyError, ValueError):
+    except (StateError, TypeError, KeyError, ValueError, OverflowError):
         order = {"at": now, "by": attempt.cancel_by, "reason": attempt.cancel_reason}
     try:
         atomic_write_json(layout.stop_order, order)

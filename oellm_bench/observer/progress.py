@@ -66,12 +66,12 @@ class Progress:
 
 
 def _number(text: bytes) -> int | float | str:
-    """Return the number where it is one that JSON can hold: NaN and infinity stay text."""
+    """Return the number where it is one that JSON can hold: NaN, infinity and what is beyond 1e308 stay text."""
     decoded = text.decode("utf-8", "replace")
     for kind in (int, float):
         try:
             number = kind(decoded.replace(",", ""))
-        except ValueError:
+            return number if math.isfinite(number) else decoded
+        except (ValueError, OverflowError):  # OverflowError: a whole number beyond all that a float can be
             continue
-        return number if math.isfinite(number) else decoded
     return decoded

@@ -14,7 +14,7 @@ import pytest
 
 from oellm_bench.backends.progress import progress_problems
 from oellm_bench.core.peaks import Peaks
-from oellm_bench.monitoring.heartbeat import read_heartbeat, used
+from oellm_bench.monitoring.heartbeat import advanced_at, iteration, read_heartbeat, used
 from oellm_bench.observer.progress import Progress
 
 PATTERN = r"iteration +(?P<iteration>[0-9,]+)/ *(?P<total>[0-9]+)(.*tok/s (?P<throughput>\S+))?"
@@ -56,6 +56,7 @@ def told(text: bytes, log: Path, pattern: str = PATTERN) -> dict[str, Any]:
         (b"iteration 3/30\nloss 0.5\n", {"iteration": 3, "total": 30}),
         (b"iteration 3/30\niteration 4/30 tok/s 812.5\n", {"iteration": 4, "total": 30, "throughput": 812.5}),
         (b"iteration 1,200/ 3000\n", {"iteration": 1200, "total": 3000}),
+        (b"iteration " + b"9" * 400 + b"/30\n", {"iteration": "9" * 400, "total": 30}),
         (b"iteration 3/30\niteration 4/3", {"iteration": 3, "total": 30}),  # the end of 4/30
         (b"\xff\xfe iteration 3/30 \xff\n", {"iteration": 3, "total": 30}),
         (b"iteration 3/30 tok/s \xe2\x82\xac\n", {"iteration": 3, "total": 30, "throughput": "\u20ac"}),
@@ -188,3 +189,20 @@ def test_gpu_figures_are_those_of_the_gpus_that_tell() -> None:
         "peak_gpu_memory_bytes": 35,
         "gpu_utilization_percent": 60.0,
     }
+
+
+@pytest.mark.parametrize(
+    "beat",
+    [
+        {"at": 10**400},
+        {"at": 1.0, "progress": {"iteration": 10**400, "at": 1.0}},
+        {"at": 1.0, "progress": {"iteration": float("nan"), "at": float("inf")}},
+    ],
+    ids=["time", "iteration", "not finite"],
+)
+def test_numbers_that_are_none_are_not_taken_from_a_heartbeat(tmp_path, beat):
+    path = tmp_path / "heartbeat.json"
+    path.write_text(json.dumps({"attempt": 1, **beat}))
+    found = read_heartbeat(path, 1)
+    assert found == {} or (iteration(found), beat["at"]) == (None, 1.0)
+    assert advanced_at(found) in (None, 1.0)
