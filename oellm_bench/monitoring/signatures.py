@@ -12,6 +12,8 @@ from oellm_bench.monitoring.settings import LogSignature
 
 WINDOW_BYTES = 256 << 10  # of each log, from its end
 _LONGEST_LINE = 300
+_SEARCHED_BYTES = 4096  # of each line: the time of many patterns grows with its square
+_LONG_LINE = re.compile(rb"([^\r\n]{%d})[^\r\n]+" % _SEARCHED_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class Signatures:
         A root comes before a cascade, an earlier log before a later one, an earlier line before a later one: what
         fails first brings the rest down with it.
         """
-        found = (hit for place, log in enumerate(logs) for hit in self._hits(place, log.encode()))
+        searched = (_LONG_LINE.sub(rb"\1", log.encode()) for log in logs)
+        found = (hit for place, log in enumerate(searched) for hit in self._hits(place, log))
         best = min(found, key=lambda hit: hit[0], default=None)
         return None if best is None else best[1]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import yaml
 
 from oellm_bench.config.typing import parse
 from oellm_bench.monitoring.settings import MonitoringConfig
-from oellm_bench.monitoring.signatures import Signatures, signature_problems
+from oellm_bench.monitoring.signatures import WINDOW_BYTES, Signatures, signature_problems
 from tests.conftest import ROOT
 
 SHIPPED = parse(
@@ -83,3 +85,15 @@ def test_a_registry_with_faults_is_refused_by_key():
         ("monitoring.signatures.a.pattern", ""),
         ("monitoring.signatures.b.mode", "did you mean 'nan'?"),
     ]
+
+
+@pytest.mark.parametrize("text", ["NVLink ", "ibv_", "raylet "])
+def test_a_line_without_end_is_searched_in_no_time(shipped, text):
+    began = time.monotonic()
+    assert shipped.cause([text * (WINDOW_BYTES // len(text))]) is None
+    assert time.monotonic() - began < 5
+
+
+def test_what_stands_beside_a_line_without_end_is_found(shipped):
+    log = f"{'ibv_' * 50_000}\n{LINES['disk_full']}\r{'x' * 10_000}"
+    assert shipped.cause([log]).name == "disk_full"
