@@ -91,7 +91,9 @@ def _(event: SubmissionFailed, state: SessionState) -> None:
             attempt.refused = event.message
         else:
             entry.attempts.remove(attempt)
-            entry.restart_due = attempt.number > 1
+            entry.restart_due = attempt.number > 1 and not entry.cancelled
+            if entry.cancelled:  # meanwhile: nobody sends it again, so this is its end
+                entry.over, entry.decision = True, attempt.cancel_reason
     if event.outcome == "unsent":
         del state.tokens[event.token]
 

@@ -126,6 +126,17 @@ def test_what_was_never_sent_is_not_sent_after_a_cancel(tmp_path):
     assert desk.store.state.entries["entry000"].attempts[0].mode.value == "cancelled"
 
 
+def test_a_cancelled_task_is_over_where_its_array_is_not_taken_the_second_time(tmp_path):
+    """Neither due again nor ever judged, it kept its session from its end."""
+    desk = Desk(tmp_path, SubmissionUnclear("lost"), QueueFull("QOSMaxSubmitJobPerUserLimit"), entries=2, array=True)
+    desk.submitter.submit_due()
+    desk.append(CancelAsked(at=desk.clock.now(), entry="entry000", attempt=1, by="user"))
+    desk.clock.sleep(10 * desk.scheduler.lookup_grace_s)
+    desk.submitter.resend_lost(desk.snapshot())
+    cancelled, wanted = desk.store.state.entries.values()
+    assert (cancelled.over, wanted.over, wanted.is_fresh) == (True, False, True)
+
+
 @pytest.mark.parametrize("error", [QueueFull("QOSMaxSubmitJobPerUserLimit"), SchedulerUnavailable("nobody there")])
 def test_what_was_not_taken_is_due_again_as_the_same_attempt(tmp_path, error):
     desk = Desk(tmp_path, None, error, entries=3)
