@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent / "payload"
 
 def write_archive(target: Path) -> None:
     """Write the program. Raises OSError. Source: "Executing a directory or zipfile", zipapp in Python's library."""
-    with zipfile.ZipFile(target, "w") as archive:
+    with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:
         for path in sorted(_PACKAGE.glob("*.py")):
             archive.write(path, f"payload/{path.name}")
         archive.writestr("__main__.py", "import sys\n\nfrom payload.main import main\n\nsys.exit(main(sys.argv[1:]))\n")
