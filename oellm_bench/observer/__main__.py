@@ -6,7 +6,6 @@ Ended by the kernel where the runner is killed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -21,7 +20,6 @@ from oellm_bench.observer.machine import describe
 from oellm_bench.observer.recorder import Recorder
 from oellm_bench.observer.task import Task
 
-_NICENESS = 10  # the benchmark comes first
 _PACKAGES_LIMIT_S, _STACKS_LIMIT_S = 60.0, 7.0
 _ENDS = (signal.SIGTERM, signal.SIGQUIT)
 
@@ -29,7 +27,6 @@ _ENDS = (signal.SIGTERM, signal.SIGQUIT)
 def main() -> int:
     """Watch until TERM."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
-    _step_back()
     task = Task(**json.load(sys.stdin))
     installed = Installed(task)
     gpus = GpuThread(os.environ)  # after the start of another program: from here on there are two threads
@@ -52,14 +49,6 @@ def main() -> int:
     recorder.beat()
     installed.finish(_PACKAGES_LIMIT_S)
     return 0
-
-
-def _step_back() -> None:
-    """Leave the processors to others where they are wanted."""
-    os.nice(_NICENESS)
-    # Where sessions share the processors among each other, nice counts within ours alone. Source: sched(7).
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(_NICENESS), encoding="ascii")
 
 
 if __name__ == "__main__":
