@@ -11,12 +11,12 @@ import pytest
 from oellm_bench.payload import packages
 
 
-def test_all_that_is_installed_is_listed_once() -> None:
-    expected = {found.metadata["Name"] for found in metadata.distributions()}
-    names = [
-        line.removeprefix("-e ").split("==")[0].split(" @ ")[0].rpartition("#egg=")[2] for line in packages.frozen()
-    ]
-    assert (set(names), len(names)) == (expected, len(expected))
+def test_all_that_is_installed_is_listed() -> None:
+    found = list(metadata.distributions())
+    from_index = [one for one in found if one.read_text("direct_url.json") is None]
+    lines = set(packages.frozen())
+    assert {f"{one.metadata['Name']}=={one.version}" for one in from_index} <= lines
+    assert len(lines) == len({one.metadata["Name"] for one in found})
 
 
 def test_first_on_the_path_counts_and_what_is_broken_is_left_out(
