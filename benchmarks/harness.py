@@ -8,6 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from oellm_bench.core.plan import Plan, PlannedEntry, to_text
+from oellm_bench.core.resources import RayHead
 
 REPEATS = 5
 
@@ -66,6 +70,28 @@ def paired_ratios(measure: Callable[[], float], reference: Callable[[], float], 
     return [measure() / reference() for _ in range(times)]
 
 
+def in_turn(*measures: Callable[[], float], times: int = REPEATS) -> list[list[float]]:
+    """Return the figures of several measures, round by round, after one round that does not count."""
+    return [[measure() for measure in measures] for _ in range(times + 1)][1:]
+
+
 def bench_argv(*arguments: str) -> list[str]:
     """Return the command line of this package's command."""
     return [sys.executable, "-m", "oellm_bench", *arguments]
+
+
+def run_entry_argv(folder: Path, argv: tuple[str, ...], ray: RayHead | None = None) -> list[str]:
+    """Return the command line of the runner around a command, in a session in that folder."""
+    entry = PlannedEntry(
+        index=0,
+        id="aaaaaaaa",
+        name="e",
+        parameters={},
+        argv=argv,
+        timeout_s=100,
+        script="scripts/e.sbatch",
+        ray=ray or RayHead(),
+    )
+    sweep = folder / "sweep.json"
+    sweep.write_text(to_text(Plan(project="p", fingerprint="f", entries=(entry,))))
+    return [sys.executable, "-m", "oellm_bench.run_entry", "--sweep", str(sweep), "--index", "0"]
