@@ -174,7 +174,7 @@ def test_an_array_task_runs_exactly_its_entry(runnable, task, entry):
     )
     assert done.returncode == 0, done.stderr
     sweep = str(runnable.folder / "sweep.json")
-    assert arguments == ["-m", "oellm_bench.run_entry", "--sweep", sweep, "--entry", entry]
+    assert arguments == ["-P", "-m", "oellm_bench.run_entry", "--sweep", sweep, "--entry", entry]
 
 
 @pytest.mark.parametrize("task", ["1", "07", "", "0 ", "*"])

@@ -97,6 +97,7 @@ def test_submit_killed_at_random_points(prepared):
             submit.kill()
             submit.wait()
         submit.stdout.close()
-    assert prepared.run("submit").returncode == 0
+    # 4 where nobody can tell yet whether the last one that was killed got through: the monitor finds out.
+    assert prepared.run("submit").returncode in (0, 4)
     assert prepared.run("monitor").returncode == 0
     check(prepared)
