@@ -69,4 +69,4 @@ def brake(state: SessionState, config: RestartConfig) -> str:
     failed = sum(entry.last is None or entry.last.mode is not ErrorMode.SUCCESS for entry in over)
     if failed <= config.max_failed_share * len(over):
         return ""
-    return f"{failed} of {len(over)} entries have failed, more than {config.max_failed_share:.0%}: no more are started"
+    return f"{failed} of {len(over)} entries that are over have failed, more than {config.max_failed_share:.0%}: no more are started"

@@ -25,7 +25,7 @@ from oellm_bench import shell
 from oellm_bench.core.plan import read_entry
 from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
 from oellm_bench.errors import EXIT_USAGE, StateError
-from oellm_bench.fileio import atomic_write_json, is_there
+from oellm_bench.fileio import atomic_write_json, is_there, read_json
 from oellm_bench.job import folders, ray_state
 from oellm_bench.job.attempt import Attempt, next_number
 from oellm_bench.job.observation import Observation
@@ -72,6 +72,8 @@ def _run(attempt: Attempt, token: str) -> int:
     resources = observation.used()
     if attempt.entry.ray.enabled:
         ended = ray_state.command_ended(ended, attempt.ray_state, attempt.files.stderr)
+    if ended.failure is ErrorMode.CANCELLED:
+        ended = _as_ordered(attempt, ended)
     if ended.leftovers:
         _say(f"{name} ended {ended.leftovers} processes that the command had left running")
     record = _record(attempt, token, ended)
@@ -90,6 +92,16 @@ def _run(attempt: Attempt, token: str) -> int:
     _say(f"{name} error_mode={result.error_mode} exit_code={code} {trouble or result.reason}".rstrip())
     atomic_write_json(attempt.files.exit, record.to_document())
     return code
+
+
+def _as_ordered(attempt: Attempt, ended: Ended) -> Ended:
+    """Return how an attempt ended that was told why it is cancelled: a stall is no cancel."""
+    try:
+        order = read_json(attempt.files.stop_order)
+        reason = str(order["reason"])
+    except (StateError, TypeError, KeyError):
+        return ended
+    return replace(ended, failure=ErrorMode.STALL, message=f"{reason}; {ended.message}")
 
 
 def _take_leave(attempt: Attempt, observation: Observation, number: int | None) -> None:
@@ -165,6 +177,7 @@ def _exit_code(record: ExitRecord, number: int) -> int:
         "": None,
         ErrorMode.TIMEOUT.value: EXIT_TIMEOUT,
         ErrorMode.CANCELLED.value: 128 + (number or signal.SIGTERM),
+        ErrorMode.STALL.value: 128 + (number or signal.SIGTERM),
         ErrorMode.RAY_START_FAILED.value: EXIT_RAY_START_FAILED,
         ErrorMode.CONTRACT_ERROR.value: EXIT_CONTRACT,
     }.get(record.failure)

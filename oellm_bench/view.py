@@ -86,9 +86,9 @@ def with_heartbeats(view: Mapping[str, Any], layout: SessionLayout, now: float) 
     rows = []
     for row in view["entries"]:
         beat: Mapping[str, Any] = {}
-        if row["state"] == "RUNNING":
+        if row["state"] in ("RUNNING", "FAILED"):  # of what has passed nobody asks how far it got
             beat = read_heartbeat(layout.entry(row["name"]).attempt(row["attempt"]).heartbeat, row["attempt"])
-        age_s = round(max(0.0, now - beat["at"]), 3) if beat else None
+        age_s = round(max(0.0, now - beat["at"]), 3) if beat and row["state"] == "RUNNING" else None
         rows.append({**row, "progress": beat.get("progress", {}), "heartbeat_age_s": age_s})
     return {**view, "entries": rows}
 
@@ -149,8 +149,9 @@ def _reason(entry: EntryState | None, attempt: AttemptState | None) -> str:
         return attempt.refused
     if attempt.mode is None:
         return attempt.scheduler_reason if attempt.scheduler_reason != "None" else ""
-    decision = entry.decision if entry is not None else ""
-    return f"{attempt.reason} ({decision})" if decision and decision != attempt.reason else attempt.reason
+    decision = entry.decision if entry is not None and entry.decision != attempt.reason else ""
+    note = "; ".join(filter(None, (attempt.advice, decision)))
+    return f"{attempt.reason} ({note})" if note else attempt.reason
 
 
 def _elapsed(attempt: AttemptState | None, now: float) -> float | None:

@@ -11,7 +11,9 @@ from oellm_bench.core.option import option
 class Requirement:
     """One bound; `exact_value` excludes the other two."""
 
-    metric: str = option("name of a metric in metrics.json, or exec_time_s")
+    metric: str = option(
+        "a metric in metrics.json; exec_time_s, cpu_s, peak_rss_bytes, ...; task_<stage>_<metric>_<figure>"
+    )
     min_value: float | None = option("the metric must be at least this", None)
     max_value: float | None = option("the metric must be at most this", None)
     exact_value: bool | float | str | None = option("the metric must equal this", None)

@@ -37,7 +37,10 @@ class RayHead:
     num_cpus: int = option("CPUs Ray may schedule on each node; 0: those of the allocation", 0)
     num_gpus: int = option("GPUs Ray may schedule on each node", 0)
     object_store_bytes: int = option("size of the object store", 200_000_000, unit="bytes")
-    object_spilling: bool = option("write objects to disk where the store is full, in place of an error", True)
+    object_spilling: bool = option(
+        "write objects to disk when the store fills up; without it Ray keeps what does not fit among its temporary files",
+        True,
+    )
     spill_dir: str = option("folder to spill to; empty: the head's folder for temporary files", "")
     startup_timeout_s: float = option("how long one start of the head may take", 90.0, unit="s")
     start_attempts: int = option("how often a head that did not come up is started", 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,11 @@ class RayNode:
         self._log = log
         try:
             self.temp_dir = temporary.make()
+            self._spill_dir = _spill_dir(spec["ray"]["spill_dir"])
         except OSError as err:
             raise StartFailed(str(err)) from err
-        argv = _argv(spec["ray"], [*role, f"--temp-dir={self.temp_dir}"])
+        spilling = [f"--object-spilling-directory={self._spill_dir}"] if self._spill_dir else []
+        argv = _argv(spec["ray"], [*role, f"--temp-dir={self.temp_dir}", *spilling])
         environment = {**_WAITS, **self.environment()}
         if not spec["ray"]["object_spilling"]:
             environment["RAY_automatic_object_spilling_enabled"] = "0"
@@ -60,7 +63,7 @@ class RayNode:
                 # It must not outlive us, not even when we are killed; its daemons share its fate.
                 self.process = processes.popen(argv, environment, stdout=stream, dies_with_us=True)
         except OSError as err:
-            shutil.rmtree(self.temp_dir, ignore_errors=True)
+            self._remove_folders()
             raise StartFailed(f"{err.filename or argv[0]}: {err.strerror}") from err
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -94,12 +97,16 @@ class RayNode:
                 shutil.copytree(session / "logs", logs_path / session.name, dirs_exist_ok=True)
             except OSError as err:
                 processes.say(f"not all of Ray's logs could be kept in {logs_path} ({err!s:.300})")
-        shutil.rmtree(self.temp_dir, ignore_errors=True)
+        self._remove_folders()
 
     def last_line(self) -> str:
         """Return the last line that Ray wrote."""
         lines = self._output().decode("utf-8", "replace").strip().splitlines()
         return lines[-1].strip()[:300] if lines else "it wrote nothing"
+
+    def _remove_folders(self) -> None:
+        for folder in filter(None, (self.temp_dir, self._spill_dir)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _output(self) -> bytes:
         with self._log.open("rb") as stream:
@@ -113,6 +120,14 @@ def wait_a_moment(pause_s: float = _POLL_S) -> None:
         raise Stopped
 
 
+def _spill_dir(root: str) -> Path | None:
+    """Return a new folder for this node's objects below the one that was named. Raises OSError."""
+    if not root:
+        return None
+    Path(root).mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="obr-spill-", dir=root))
+
+
 def _argv(ray: dict[str, Any], role: list[str]) -> list[str]:
     beside = Path(sys.executable).with_name("ray")
     return [
@@ -123,5 +138,4 @@ def _argv(ray: dict[str, Any], role: list[str]) -> list[str]:
         "--dashboard-agent-listen-port=0",
         *(f"--num-cpus={ray['num_cpus']}", f"--num-gpus={ray['num_gpus']}"),
         f"--object-store-memory={ray['object_store_bytes']}",
-        *([f"--object-spilling-directory={ray['spill_dir']}"] if ray["spill_dir"] else []),
     ]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from oellm_bench.core.hostlist import node_names
 from oellm_bench.core.option import option
 from oellm_bench.core.result import ErrorMode
 
 # What speaks of the hardware counts in full, what may be the network's or another node's by half.
 _WEIGHTS = {ErrorMode.NODE_FAIL: 1.0, ErrorMode.GPU_FAULT: 1.0, ErrorMode.NCCL: 0.5, ErrorMode.STALL: 0.5}
-_HOSTS = re.compile(r"[^,\[]+(?:\[[^\]]*\][^,\[]*)*")
-_BRACKETS = re.compile(r"\[([^\]]*)\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,24 +46,3 @@ def bad_nodes(failures: Iterable[NodeFailure], settings: BadNodes, now: float) -
     suspects = [name for name in given if given[name] >= settings.threshold and left[name] >= settings.threshold / 2]
     worst = sorted(suspects, key=lambda name: (-left[name], name))[: settings.most]
     return tuple(sorted(worst))
-
-
-def node_names(text: str) -> Iterator[str]:
-    """Yield the names in a node list as SLURM writes it: `a1,b[01-03,7]`; nothing for what is none."""
-    if text.strip() in ("", "(null)", "None assigned", "None"):
-        return
-    for part in _HOSTS.findall(text):
-        yield from _expanded(part.strip())
-
-
-def _expanded(part: str) -> Iterator[str]:
-    match = _BRACKETS.search(part)
-    if match is None:
-        yield part
-        return
-    for item in match[1].split(","):
-        first, _, last = item.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
-            continue
-        for number in range(int(first), int(last or first) + 1):
-            yield from _expanded(f"{part[: match.start()]}{number:0{len(first)}d}{part[match.end() :]}")

@@ -101,6 +101,8 @@ class GrowMemoryPolicy(RestartPolicy):
     config: GrowMemoryConfig
 
     def __init__(self, config: GrowMemoryConfig) -> None:
+        if config.factor <= 1:
+            raise ValueError(f"factor: {config.factor:g} would not give more memory; give more than 1")
         self.config = config
 
     def decide(self, failure: Failure) -> Decision:

@@ -10,11 +10,12 @@ from oellm_bench.book import Book
 from oellm_bench.builtins import load_all
 from oellm_bench.config.typing import parse
 from oellm_bench.core.events import Decided, Ended, GivenUp, Intended, Observed, Selected
+from oellm_bench.core.hostlist import node_names
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.deciding import decisions
-from oellm_bench.restart.nodes import BadNodes, NodeFailure, bad_nodes, node_names
+from oellm_bench.restart.nodes import BadNodes, NodeFailure, bad_nodes
 from oellm_bench.restart.settings import RestartConfig
 from oellm_bench.schedulers.base import Limits
 from oellm_bench.state.fold import apply

@@ -11,13 +11,14 @@ Allocation = dict[str, list[int]]  # node name -> indices of its GPUs that the j
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """What a job asks of each of its `nodes`."""
+    """What a job asks of each of its `nodes`, none of them in `exclude`."""
 
     nodes: int = 1
     cpus: int = 1
     gpus: int = 0
     memory_bytes: int = 0
     exclusive: bool = False
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Shape:
     def can_ever_hold(self, demand: Demand) -> bool:
         """Tell whether the empty cluster could run this."""
         return (
-            demand.nodes <= self.nodes
+            demand.nodes <= self.nodes - len({*demand.exclude}.intersection(self.names))
             and demand.cpus <= self.cpus
             and demand.gpus <= self.gpus
             and (not self.memory_bytes or demand.memory_bytes <= self.memory_bytes)
@@ -48,6 +49,7 @@ class Shape:
         return replace(
             demand,
             nodes=min(demand.nodes, self.nodes),
+            exclude=(),
             cpus=min(demand.cpus, self.cpus),
             gpus=min(demand.gpus, self.gpus),
             memory_bytes=min(demand.memory_bytes, self.memory_bytes or demand.memory_bytes),
@@ -124,7 +126,7 @@ class _Free:
         """Return the first nodes with room, or None."""
         found: Allocation = {}
         for name, cpus in self._cpus.items():
-            if cpus and name not in avoid and self._fits(name, demand):
+            if cpus and name not in avoid and name not in demand.exclude and self._fits(name, demand):
                 found[name] = self._gpus[name][: demand.gpus]
                 if len(found) == demand.nodes:
                     return found

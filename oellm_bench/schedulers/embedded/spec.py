@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from oellm_bench.core.hostlist import node_names
 from oellm_bench.schedulers.embedded.dependencies import parse_dependency
 from oellm_bench.schedulers.embedded.options import BadOption
 from oellm_bench.schedulers.embedded.placement import Demand, Shape
@@ -147,6 +148,7 @@ def _demand(options: Mapping[str, str], site: Site, cpus_per_task: int) -> tuple
             gpus=_gpus_per_node(options, nodes, ntasks),
             memory_bytes=_memory(options, _ceil(ntasks, nodes) * cpus_per_task),
             exclusive="exclusive" in options,
+            exclude=tuple(node_names(options.get("exclude", ""))),
         )
         if shape.can_ever_hold(demand):
             return demand, ntasks
