@@ -51,7 +51,7 @@ _CANCELLED = (JobState.CANCELLED, JobState.REVOKED, JobState.UNKNOWN)
 # squeue's reason for a job that waits for ever (JOB REASON CODES in squeue(1)).
 DEPENDENCY_NEVER_SATISFIED = "DependencyNeverSatisfied"
 # What slurmstepd writes when it ends a job for its memory; without cgroups the state is a plain FAILED.
-_OUT_OF_MEMORY = ("exceeded memory limit", "oom-kill event", "oom_kill event")
+_OUT_OF_MEMORY = ("exceeded memory limit", "Exceeded job memory limit", "oom-kill event", "oom_kill event")
 _FROM_STATE = {
     JobState.NODE_FAIL: (ErrorMode.NODE_FAIL, "the node failed"),
     JobState.BOOT_FAIL: (ErrorMode.NODE_FAIL, "the node did not boot"),

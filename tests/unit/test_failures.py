@@ -64,6 +64,14 @@ CASES = {
     "node did not boot": ({"state": S.BOOT_FAIL}, "node_fail"),
     "preempted": ({"state": S.PREEMPTED, "record": record(-15, "cancelled")}, "preempted"),
     "memory": ({"state": S.OUT_OF_MEMORY, "record": record(-9)}, "oom"),
+    "memory while Ray starts": (
+        {
+            "state": S.FAILED,
+            "record": record(None, failure="ray_start_failed"),
+            "scheduler_log": "slurmstepd-node1: error: Exceeded job memory limit",
+        },
+        "oom",
+    ),
     "time limit of the job": ({"state": S.TIMEOUT}, "timeout"),
     "deadline": ({"state": S.DEADLINE}, "timeout"),
     "time limit of the command": ({"state": S.FAILED, "record": record(124, "timeout", "after 60 s")}, "timeout"),
