@@ -34,6 +34,7 @@ _ABOVE_ZERO = {
     "slurm": ("max_parallel",),
     "capture": ("interval_s",),
     "restart": ("window_s", "backoff_factor", "backoff_most_s"),
+    "restart.bad_nodes": ("threshold", "half_life_s"),
 }
 _FROM_ZERO = {
     "project": ("confirm_gpu_hours",),
@@ -46,6 +47,7 @@ _FROM_ZERO = {
         "max_failed_share",
         "brake_after",
     ),
+    "restart.bad_nodes": ("most",),
     "ray": ("num_cpus", "num_gpus"),
     "monitoring": ("interval_s", "missing_grace_s", "inactivity_s", "startup_s", "progress_s"),
 }
@@ -172,7 +174,11 @@ def _restart_problems(project: Project) -> list[Problem]:
         for index, item in enumerate(policies)
         for problem in _unusable(item.implementation, f"restart.restart_policies.{index}.implementation", RestartPolicy)
     ]
-    return [*_number_problems("restart", project.restart), *unusable] + [
+    numbers = [
+        *_number_problems("restart", project.restart),
+        *_number_problems("restart.bad_nodes", project.restart.bad_nodes),
+    ]
+    return [*numbers, *unusable] + [
         Problem(
             what=f"'{item.mode}' is no error mode",
             where=f"restart.restart_policies.{index}.mode",

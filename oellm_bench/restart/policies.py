@@ -102,7 +102,7 @@ class GrowMemoryPolicy(RestartPolicy):
 
     def __init__(self, config: GrowMemoryConfig) -> None:
         if config.factor <= 1:
-            raise ValueError(f"factor: {config.factor:g} would not give more memory; give more than 1")
+            raise ValueError(f"a factor of {config.factor:g} gives no more memory; give more than 1")
         self.config = config
 
     def decide(self, failure: Failure) -> Decision:

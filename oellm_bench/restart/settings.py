@@ -86,7 +86,10 @@ def pause_s(failure: Failure, config: RestartConfig) -> float:
     The chance is the entry's own, and the same however often it is asked: many entries that fail together do not
     come back together.
     """
-    longest = min(config.backoff_s * config.backoff_factor**failure.restarts, config.backoff_most_s)
+    try:
+        longest = min(config.backoff_s * config.backoff_factor**failure.restarts, config.backoff_most_s)
+    except OverflowError:
+        longest = config.backoff_most_s if config.backoff_s else 0.0
     digest = hashlib.sha256(f"{failure.entry}/{failure.attempt}".encode()).digest()
     return longest * (0.75 + 0.5 * digest[0] / 255)
 

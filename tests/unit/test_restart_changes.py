@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from oellm_bench.book import Book
 from oellm_bench.builtins import load_all
+from oellm_bench.config.check import _restart_problems
 from oellm_bench.config.typing import parse
 from oellm_bench.core.events import Decided, Ended, GivenUp, Intended, Observed, Selected
 from oellm_bench.core.hostlist import node_names
@@ -92,6 +94,28 @@ def test_each_pause_is_longer_than_the_one_before_and_the_entrys_own():
     (first,) = other.fail(0, entry="e0")
     (second,) = other.fail(0, entry="e1")
     assert first.not_before != second.not_before
+
+
+def test_a_pause_beyond_all_numbers_is_the_longest_one():
+    campaign = Campaign(backoff_s=30, backoff_factor=1e300, backoff_most_s=100)
+    for now in (1000, 2000, 3000):
+        campaign.submit(now)
+        decided = campaign.fail(now)[0]
+        assert decided.restart
+    assert decided.not_before - 3000 <= 125
+
+
+@pytest.mark.parametrize("factor", [0, -1.5, 1])
+def test_memory_that_would_not_grow_is_refused(factor):
+    with pytest.raises(ValueError, match="factor"):
+        Campaign(policies={"class_name": "GrowMemoryPolicy", "factor": factor}, mode="oom")
+
+
+@pytest.mark.parametrize("wrong", [{"half_life_s": 0}, {"threshold": 0}, {"most": -1}])
+def test_evidence_that_cannot_be_reckoned_with_is_refused(wrong):
+    (field,) = wrong
+    problems = _restart_problems(SimpleNamespace(restart=RestartConfig(bad_nodes=BadNodes(**wrong))))
+    assert [problem.where for problem in problems] == [f"restart.bad_nodes.{field}"]
 
 
 def test_without_a_pause_a_restart_is_due_at_once():
