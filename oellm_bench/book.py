@@ -43,7 +43,8 @@ class Book:
         ]
         for entry in again[: None if places is None else max(places - len(fresh), 0)]:
             last = entry.attempts[-1]
-            change = last.change.then(entry.next_change)
+            before = Change(extra_time_s=last.change.extra_time_s) if entry.as_planned else last.change
+            change = before.then(entry.next_change)
             found.append(self._single(entries[entry.id], last.number + 1, change, now, state))
         return sorted(found, key=lambda intended: bool(intended.after))  # what hangs on others holds nobody up
 

@@ -72,6 +72,7 @@ class _Judge:
             policy=decision.policy,
             **vars(decision.change),
             not_before=self.now + decision.delay_s if decision.delay_s else 0.0,
+            as_planned=decision.as_planned,
         )
 
     def _decision(self, planned: PlannedEntry, entry: EntryState, attempt: AttemptState) -> Decision | None:
@@ -87,6 +88,10 @@ class _Judge:
                 return None
             reason = "what it waits for is tried again" if superseded else attempt.reason
             return Decision(restart=superseded, reason=reason, policy="")
+        if attempt.mode is ErrorMode.SUBMIT_REJECTED and attempt.change.asks_for_more:
+            # It was the policy that asked for too much, not the user.
+            reason = f"sent again as planned, since the change was refused: {attempt.reason}"
+            return Decision(restart=True, reason=reason, policy="", as_planned=True)
         settings = self.settings[planned.watch]
         facts = failure(planned, entry, self._avoided[planned.watch], settings.restart)
         return decide(facts, settings.policies, settings.restart)

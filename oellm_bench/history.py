@@ -15,11 +15,12 @@ from oellm_bench.state.model import EntryState, SessionState
 def failure(planned: PlannedEntry, entry: EntryState, avoid: tuple[str, ...], config: RestartConfig) -> Failure:
     """Return the facts about an entry whose last attempt has ended badly; `avoid`: the nodes to stay away from.
 
-    An attempt that only waited in vain for others was no restart.
+    An attempt that only waited in vain for others was no restart, nor one that was refused.
     """
     attempt = entry.attempts[-1]
     assert attempt.mode is not None
-    ran = [earlier for earlier in entry.attempts[:-1] if earlier.mode is not ErrorMode.DEPENDENCY_FAILED]
+    never_ran = (ErrorMode.DEPENDENCY_FAILED, ErrorMode.SUBMIT_REJECTED)
+    ran = [earlier for earlier in entry.attempts[:-1] if earlier.mode not in never_ran]
     told = (str(signal["metadata"].get("subsystem", "")) for signal in attempt.signals)
     return Failure(
         entry=entry.id,
@@ -31,7 +32,7 @@ def failure(planned: PlannedEntry, entry: EntryState, avoid: tuple[str, ...], co
         signals=frozenset(filter(None, (attempt.cause, *(signal["name"] for signal in attempt.signals)))),
         subsystems=frozenset(filter(None, (attempt.subsystem, *told))),
         memory=planned.memory,
-        bad_nodes=avoid,
+        bad_nodes=() if planned.pinned else avoid,
         without_progress=without_progress(entry),
         lately=sum(attempt.over_at - earlier.over_at <= config.window_s for earlier in ran),
     )
@@ -62,11 +63,15 @@ def without_progress(entry: EntryState) -> int:
 
 
 def brake(state: SessionState, config: RestartConfig) -> str:
-    """Return why no more entries are to be started, empty where they are; a cancel by a person is no failure."""
-    over = [entry for entry in state.entries.values() if entry.over and not entry.cancelled]
+    """Return why no more entries are to be started, empty where they are.
+
+    A cancel by a person is no failure, nor is what was given up because of another entry.
+    """
+    over = [e for e in state.entries.values() if e.over and not e.cancelled and e.given_up is None]
     if len(over) < config.brake_after or config.max_failed_share >= 1:
         return ""
     failed = sum(entry.last is None or entry.last.mode is not ErrorMode.SUCCESS for entry in over)
     if failed <= config.max_failed_share * len(over):
         return ""
-    return f"{failed} of {len(over)} entries that are over have failed, more than {config.max_failed_share:.0%}: no more are started"
+    share = f"more than {config.max_failed_share:.0%}"
+    return f"{failed} of {len(over)} entries that are over have failed, {share}: no more are started"

@@ -21,6 +21,8 @@ _SETTLE_S = 15.0
 # How long a job that had not started may be in no answer: the controller lists what waits at once, and
 # accounting is 5 s behind at the most (measured on 22.05). Seconds.
 _UNSTARTED_S = 60.0
+# What keeps a Ray head from coming up, and will do so again.
+_BEHIND_A_HEAD = (ErrorMode.OOM, ErrorMode.DISK_FULL)
 
 
 def verdict(
@@ -45,11 +47,16 @@ def verdict(
         return None
     evidence = _evidence(attempt, layout, record, scheduler_log)
     found = classify(evidence)
-    if found.mode is not ErrorMode.CRASH:
+    if found.mode not in (ErrorMode.CRASH, ErrorMode.RAY_START_FAILED):
         return found
     files = layout.attempt(attempt.number)
     ends = [log_end(path, size=WINDOW_BYTES) for path in (files.stderr, files.stdout)]
-    return classify(replace(evidence, cause=signatures.cause(ends)))
+    cause = signatures.cause(ends)
+    if found.mode is ErrorMode.CRASH:
+        return classify(replace(evidence, cause=cause))
+    if cause is None or cause.mode not in _BEHIND_A_HEAD:
+        return found
+    return replace(found, mode=cause.mode, reason=f"{found.reason}: {cause.line}", cause=cause)
 
 
 def _gone_since(attempt: AttemptState) -> float:

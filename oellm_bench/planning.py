@@ -227,6 +227,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         dependency=sbatch.value_of(project.slurm.sbatch, "dependency"),
         memory=_memory(project.slurm.sbatch),
         exclude=sbatch.value_of(project.slurm.sbatch, "exclude"),
+        pinned=bool(sbatch.value_of(project.slurm.sbatch, "nodelist")),
         contract=draft.contract,
         delete_scratch=project.project.delete_scratch,
         watch=watch,

@@ -50,9 +50,15 @@ def catches(pid: int, number: int) -> bool:
     return _in_mask(pid, number, b"SigCgt:")
 
 
-def blocks(pid: int, number: int) -> bool:
-    """Tell whether a process holds a signal back, be it to wait for it: it does not die of it, and may act on it."""
-    return _in_mask(pid, number, b"SigBlk:")
+def waits_for(pid: int, number: int) -> bool:
+    """Tell whether a process takes a signal without a handler: srun blocks those that it hands on, and waits for them.
+
+    Others block signals for a moment only, a shell while it forks, and would die of one that came then.
+    """
+    with contextlib.suppress(OSError):
+        is_srun = Path(f"/proc/{pid}/comm").read_bytes().strip() == b"srun"
+        return is_srun and _in_mask(pid, number, b"SigBlk:")
+    return False
 
 
 def _in_mask(pid: int, number: int, mask: bytes) -> bool:
@@ -68,8 +74,7 @@ def notify_handlers(pid: int, number: int) -> list[int]:
     """Send a signal to the topmost processes of the tree of `pid`, itself included, that handle it.
 
     A process without a handler would die of SIGUSR1, so it is passed over and its children are asked; one
-    with a handler is trusted to tell its own (apptainer does). One that blocks it may wait for it (srun does) or
-    not care: it is told, and its children are asked. Returns who got it.
+    with a handler is trusted to tell its own (apptainer and srun do). Returns who got it.
     """
     children: dict[int, list[int]] = {}
     for child, (parent, alive) in _processes().items():
@@ -77,10 +82,9 @@ def notify_handlers(pid: int, number: int) -> list[int]:
             children.setdefault(parent, []).append(child)
     asked, told = [pid], []
     for member in asked:
-        is_caught = catches(member, number)
-        if (is_caught or (blocks(member, number) and member != pid)) and send(member, number):
+        if (catches(member, number) or waits_for(member, number)) and send(member, number):
             told.append(member)
-        if not is_caught:
+        else:
             asked.extend(children.get(member, ()))
     return told
 

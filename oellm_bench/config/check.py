@@ -53,6 +53,9 @@ _FROM_ZERO = {
 }
 
 
+_LONGEST_INTERVAL_S = 3600.0
+
+
 def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
     """Validate what this point does not share with points before it; `checked` holds ids of checked parts."""
     project, found = point.project, []
@@ -76,7 +79,7 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.restart, "", lambda: _restart_problems(project)),
         (project.monitoring, "", lambda: _monitoring_problems(project)),
         (project.ray, "", lambda: _number_problems("ray", project.ray)),
-        (project.capture, "", lambda: _number_problems("capture", project.capture)),
+        (project.capture, "", lambda: _capture_problems(project)),
     )
     for part, section, check in checks:
         if id(part) in checked:
@@ -187,6 +190,17 @@ def _restart_problems(project: Project) -> list[Problem]:
         for index, item in enumerate(policies)
         if item.mode not in modes
     ]
+
+
+def _capture_problems(project: Project) -> list[Problem]:
+    found = _number_problems("capture", project.capture)
+    if project.capture.interval_s > _LONGEST_INTERVAL_S:
+        what = f"{project.capture.interval_s:g} s between two heartbeats cannot work"
+        found.append(Problem(what=what, where="capture.interval_s", fix=f"give at most {_LONGEST_INTERVAL_S:g}"))
+    if project.monitoring.progress_s and not (getattr(project.backend, "progress", "") and project.capture.enabled):
+        fix = "set backend.progress, and leave capture.enabled on"
+        found.append(Problem(what="nobody tells of progress", where="monitoring.progress_s", fix=fix))
+    return found
 
 
 def _client_problems(project: Project) -> list[Problem]:

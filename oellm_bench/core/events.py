@@ -157,7 +157,10 @@ class Ended(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Decided(Event):
-    """What follows the end of an attempt: a restart, changed so and not before then, or the end of the entry."""
+    """What follows the end of an attempt: a restart, changed so and not before then, or the end of the entry.
+
+    `as_planned`: memory and nodes are those of the plan again.
+    """
 
     entry: str
     attempt: int
@@ -168,6 +171,7 @@ class Decided(Event):
     memory_factor: float = 1.0
     exclude: tuple[str, ...] = ()
     not_before: float = 0.0
+    as_planned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

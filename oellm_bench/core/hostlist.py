@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
+_MOST = 100_000  # no cluster has more nodes
 _HOSTS = re.compile(r"[^,\[]+(?:\[[^\]]*\][^,\[]*)*")
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 
@@ -13,8 +15,8 @@ def node_names(text: str) -> Iterator[str]:
     """Yield the names in a node list as SLURM writes it: `a1,b[01-03,7]`; nothing for what is none."""
     if text.strip() in ("", "(null)", "None assigned", "None"):
         return
-    for part in _HOSTS.findall(text):
-        yield from _expanded(part.strip())
+    names = (name for part in _HOSTS.findall(text) for name in _expanded(part.strip()))
+    yield from itertools.islice(names, _MOST)
 
 
 def _expanded(part: str) -> Iterator[str]:

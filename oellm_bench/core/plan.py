@@ -26,10 +26,10 @@ class PlannedEntry:
     `launcher` is put in front of `argv` (a container's exec command, srun, nothing); `isolated`: variables do not
     arrive behind it by themselves, the entry's own, SLURM's and those named in `passthrough` are handed on.
     `after`: ids of the entries it waits for, by a SLURM dependency of kind `after_type`; `dependency`: what the user
-    asked of sbatch beside that; `memory` (`mem=64G`) and `exclude` too, which a restart may change. `contract`: whether
-    benchmark_results/metrics.json must be there after exit 0. `watch`: index into Plan.watch. `progress`: the
-    pattern of lines that tell how far the command is. `image`: the container's, empty where there is none. `script` is
-    relative to the session folder.
+    asked of sbatch beside that; `memory` (`mem=64G`) and `exclude` too, which a restart may change; `pinned`: to nodes
+    named by the user. `contract`: whether benchmark_results/metrics.json must be there after exit 0. `watch`: index
+    into Plan.watch. `progress`: the pattern of lines that tell how far the command is. `image`: the container's, empty where
+    there is none. `script` is relative to the session folder.
     """
 
     index: int
@@ -53,6 +53,7 @@ class PlannedEntry:
     dependency: str = ""
     memory: str = ""
     exclude: str = ""
+    pinned: bool = False
     contract: bool = False
     delete_scratch: bool = True
     watch: int = 0

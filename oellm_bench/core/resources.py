@@ -38,7 +38,7 @@ class RayHead:
     num_gpus: int = option("GPUs Ray may schedule on each node", 0)
     object_store_bytes: int = option("size of the object store", 200_000_000, unit="bytes")
     object_spilling: bool = option(
-        "write objects to disk when the store fills up; without it Ray keeps what does not fit among its temporary files",
+        "write objects to disk when the store fills up; without, Ray keeps what does not fit in its temporary files",
         True,
     )
     spill_dir: str = option("folder to spill to; empty: the head's folder for temporary files", "")

@@ -73,7 +73,7 @@ def make_room_for_records(attempt: Attempt) -> str:
         trouble = ""
     except OSError as err:
         trouble = f"{attempt.session}: {err.strerror}" if err.errno in NO_SPACE else ""
-    for path in (probe, room):
+    for path in (probe, room, attempt.payload):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
     return trouble

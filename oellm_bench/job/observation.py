@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from oellm_bench import proctree
+from oellm_bench.fileio import is_there
 from oellm_bench.job.attempt import Attempt
 from oellm_bench.monitoring.heartbeat import read_heartbeat, used
 
 _LAST_LISTS_S = 20.0  # for what is installed to be listed, where the command was faster than that
+_LOOK_S = 5.0  # for one last look
 _STACKS_S = 8.0  # SLURM gives 30 s between TERM and KILL, and the command needs its own
 _AT_ONCE_S = 1.0
 _NICENESS = 10  # the benchmark comes first
@@ -54,7 +56,7 @@ class Observation:
         """
         if self._process is None or self._is_over():
             return
-        limit_s = _LAST_LISTS_S
+        limit_s = _LAST_LISTS_S if self._lists_are_due() else _LOOK_S
         if stopped:
             limit_s = _STACKS_S if stuck else _AT_ONCE_S
         proctree.send(self._process.pid, signal.SIGQUIT if stuck else signal.SIGTERM)
@@ -69,6 +71,10 @@ class Observation:
             return {}
         seen = used(read_heartbeat(self._attempt.files.heartbeat, self._attempt.number))
         return {**seen, "cpu_s": round(max(_cpu_of_children_s() - self._own_cpu_s, seen.get("cpu_s", 0.0)), 3)}
+
+    def _lists_are_due(self) -> bool:
+        """Tell whether what is installed is still to be listed: the command may have been faster than that."""
+        return self._attempt.entry.capture.packages and not is_there(self._attempt.layout.artifacts / "python.json")
 
     def _wait(self, limit_s: float) -> bool:
         """Wait for its end; tells whether that has come."""

@@ -63,8 +63,27 @@ def _unless_stopped(payload: Ended, failure: ErrorMode, message: str) -> Mapping
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    """Return what the payload tells, as far as it is of the kind it should be: the script can write there too."""
     try:
         document = read_json(path)
     except StateError:  # not written yet, or the disk is full
         return {}
-    return document if isinstance(document, dict) else {}
+    if not isinstance(document, dict) or not document:
+        return {}
+    known = {name: value for name, value in document.items() if isinstance(value, _KINDS.get(name, ()))}
+    failure = known.get("failure", "")
+    return {
+        "message": "",
+        "returncode": None,
+        **known,
+        "failure": failure if failure in {mode.value for mode in ErrorMode} else "",
+    }
+
+
+_KINDS: Mapping[str, Any] = {
+    "failure": str,
+    "message": str,
+    "returncode": (int, type(None)),
+    "command_started_at": float,
+    "command_ended_at": float,
+}

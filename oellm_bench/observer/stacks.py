@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from oellm_bench.fileio import append_text
-from oellm_bench.shell import command_line, run
+from oellm_bench.shell import command_line, is_secret_name, run
 
 _ONE_LIMIT_S = 5.0
 
@@ -35,10 +35,21 @@ def save(members: Iterable[psutil.Process], target: Path, *, limit_s: float) -> 
 def _heading(process: psutil.Process) -> str:
     with process.oneshot():
         age_s, cpu = time.time() - process.create_time(), process.cpu_times()
-        line = command_line(process.cmdline())[:500].replace("\n", "\\n")
+        line = command_line(_without_secrets(process.cmdline()))[:500].replace("\n", "\\n")
         return (
             f"process {process.pid}: {process.status()}, {age_s:.0f} s old, {cpu.user + cpu.system:.1f} s CPU: {line}"
         )
+
+
+def _without_secrets(argv: list[str]) -> list[str]:
+    """Return a command line without the values of options that are called like a secret."""
+    shown, hide = [], False
+    for word in argv:
+        name, equals, _ = word.partition("=")
+        is_secret = name.startswith("-") and is_secret_name(name.lstrip("-").replace("-", "_"))
+        shown.append("***" if hide else f"{name}=***" if is_secret and equals else word)
+        hide = is_secret and not equals
+    return shown
 
 
 def _stacks(program: str | None, process: psutil.Process, limit_s: float) -> str:

@@ -44,6 +44,7 @@ class Decision:
     policy: str
     change: Change = field(default_factory=Change)
     delay_s: float = 0.0
+    as_planned: bool = False
 
 
 @register_interface

@@ -177,6 +177,7 @@ def _(event: Decided, state: SessionState) -> None:
     entry.restart_due = event.restart and not entry.cancelled
     entry.over = not entry.restart_due
     entry.next_change, entry.not_before = _change(event), event.not_before
+    entry.as_planned = event.as_planned
     entry.decision, entry.policy = event.reason, event.policy
     state.attempt(event.entry, event.attempt).decision = event.reason
 

@@ -84,6 +84,7 @@ class EntryState:
     given_up: ErrorMode | None = None
     next_change: Change = field(default_factory=Change)
     not_before: float = 0.0
+    as_planned: bool = False
     over: bool = False
     decision: str = ""
     policy: str = ""

@@ -31,7 +31,7 @@ ALWAYS = {"class_name": "AlwaysRestartPolicy", "max_retries": 100}
 class Campaign:
     """A session in memory: attempts end as told, and what follows is journalled like a monitor does."""
 
-    def __init__(self, entries=1, *, policies=None, mode="crash", **restart):
+    def __init__(self, entries=1, *, policies=None, mode="crash", pinned=False, **restart):
         planned = [
             PlannedEntry(
                 index=n,
@@ -43,6 +43,7 @@ class Campaign:
                 script="s",
                 memory=restart.pop("memory", "") if n == 0 else "",
                 exclude="bad[1-2]",
+                pinned=pinned,
             )
             for n in range(entries)
         ]
@@ -251,3 +252,31 @@ def test_a_campaign_that_fails_within_its_share_goes_on():
 def test_the_packaged_settings_brake_and_pause_nothing():
     config = parse(RestartConfig, {}, "restart")
     assert (config.backoff_s, config.max_failed_share, config.window_restarts) == (0, 1, 0)
+
+
+def test_a_change_that_the_cluster_refuses_is_taken_back():
+    campaign = Campaign(policies={"class_name": "ExcludeNodesPolicy"}, mode="node_fail")
+    campaign.submit(0)
+    campaign.fail(1, mode="node_fail", nodes="n7")
+    campaign.submit(1)
+    (decided,) = campaign.fail(2, mode="submit_rejected")
+    assert decided.restart and "sent again as planned" in decided.reason
+    (third,) = campaign.submit(2)
+    assert third.attempt == 3 and "exclude" not in campaign.options(third)
+    (decided,) = campaign.fail(3, mode="submit_rejected")
+    assert not decided.restart  # what is refused as it was planned is the user's to mend
+
+
+def test_where_the_user_names_the_nodes_none_is_excluded():
+    campaign = Campaign(policies={"class_name": "ExcludeNodesPolicy"}, mode="node_fail", pinned=True)
+    campaign.submit(0)
+    campaign.fail(1, mode="node_fail", nodes="n7")
+    assert "exclude" not in campaign.options(campaign.submit(1)[0])
+
+
+def test_what_was_given_up_for_another_entry_does_not_brake():
+    campaign = Campaign(4, policies={"class_name": "NoRestartPolicy"}, max_failed_share=0.5, brake_after=2)
+    campaign.submit(0)
+    campaign.state.entries["e3"].attempts.clear()
+    campaign.do(*(GivenUp(at=1, entry=f"e{n}", mode="dependency_failed", reason="") for n in range(3)))
+    assert list(decisions(campaign.plan, campaign.state, campaign.settings, 3)) == []
