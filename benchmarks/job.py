@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -39,9 +41,12 @@ def measure() -> Iterator[Measurement]:
 
 
 def _run_entry() -> float:
+    # As in a job that has activated its environment: modules are compiled, and python3 is no wrapper of a version
+    # manager, which may take as long to find it as all of this.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with tempfile.TemporaryDirectory() as name:
-        # Installed packages are compiled, whatever is said here about those in a checkout.
-        return cpu_seconds(run_entry_argv(Path(name), ("true",)), {"PYTHONDONTWRITEBYTECODE": ""})
+        argv = run_entry_argv(Path(name), ("true",))
+        return cpu_seconds(argv, {"PYTHONDONTWRITEBYTECODE": "", "PATH": path})
 
 
 def _memory_mb(ray: RayHead) -> list[float]:
