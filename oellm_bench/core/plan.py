@@ -28,8 +28,8 @@ class PlannedEntry:
     `after`: ids of the entries it waits for, by a SLURM dependency of kind `after_type`; `dependency`: what the user
     asked of sbatch beside that; `memory` (`mem=64G`) and `exclude` too, which a restart may change; `pinned`: to nodes
     named by the user. `contract`: whether benchmark_results/metrics.json must be there after exit 0. `watch`: index
-    into Plan.watch. `progress`: the pattern of lines that tell how far the command is. `image`: the container's, empty where
-    there is none. `script` is relative to the session folder.
+    into Plan.watch. `progress`: the pattern of lines that tell how far the command is. `image`: the container's, empty
+    where there is none. `script` is relative to the session folder.
     """
 
     index: int
