@@ -54,6 +54,13 @@ def test_job_that_waits_for_a_failed_node_holds_nobody_up():
     assert plan.starts == {2: {"node2": []}}
 
 
+def test_a_job_stays_off_the_nodes_that_it_excludes():
+    plan = place(shape(nodes=3), [waiting(1, exclude=("node1", "node2")), waiting(2)], [], (), NOW)
+    assert {number: list(nodes) for number, nodes in plan.starts.items()} == {1: ["node3"], 2: ["node1"]}
+    assert not shape(nodes=2).can_ever_hold(Demand(nodes=2, exclude=("node1",)))
+    assert shape(nodes=2).can_ever_hold(Demand(nodes=2, exclude=("other",)))
+
+
 def test_each_job_gets_gpus_of_its_own():
     jobs = [waiting(1, gpus=2), waiting(2, gpus=1), waiting(3, gpus=2)]
     plan = place(shape(gpus=4), jobs, [], (), NOW)

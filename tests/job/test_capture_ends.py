@@ -43,6 +43,13 @@ def test_the_stacks_of_a_command_that_is_stopped_at_its_time_limit_are_saved(job
     assert job.processes() == []
 
 
+def test_stacks_show_no_secret_of_a_command_line(job: Job) -> None:
+    job.plan(sys.executable, "-c", STUCK, "--api-key=hush1", "--hf-token", "hush2", "--seed=7", capture=OFTEN)
+    job.run("--timeout-s", "2")
+    text = job.attempt().stacks.read_text().splitlines()[0]
+    assert "--api-key=***" in text and "--seed=7" in text and "hush" not in text
+
+
 def job_pid(text: str) -> str:
     """Return the first process that a stacks.txt tells of."""
     return text.split("process ", 1)[1].split(":", 1)[0]
@@ -74,6 +81,8 @@ def test_a_cancel_by_the_monitor_saves_them(job: Job) -> None:
     process.communicate(timeout=30)
     assert process.returncode == 143
     assert "wait_for_godot" in job.attempt().stacks.read_text()
+    record, result = job.record(), job.result()
+    assert (record.failure, result.error_mode) == ("stall", "stall") and result.reason.startswith("no output")
 
 
 def test_a_cancel_does_not_wait_for_the_list_of_packages(job: Job, tmp_path: Path) -> None:

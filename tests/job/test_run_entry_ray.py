@@ -102,6 +102,30 @@ def test_head_waits_no_longer_than_it_has_to_unless_the_job_says_so(job: Job, st
     assert {*wanted, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0"} <= set(told)
 
 
+def test_objects_that_were_spilled_are_removed_with_the_head(
+    job: Job, stand_in: Callable[..., RayHead], tmp_path: Path
+) -> None:
+    spills = 'for word in "$@"; do case "$word" in --object-spilling-directory=*) echo > "${word#*=}/o";; esac; done'
+    head = stand_in(f"{spills}\n{HEAD}\nexec sleep 600", spill_dir=str(tmp_path / "spill"), object_spilling=False)
+    job.plan("true", ray=head)
+    assert job.run().returncode == 0
+    assert f"--object-spilling-directory={tmp_path}/spill/obr-spill-" in starts(head)[0]
+    assert list((tmp_path / "spill").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "state", ['{"command_started_at": 1.0}', '{"x": 1}', '{"failure": "nonsense", "message": ""}', "[]"]
+)
+def test_what_a_script_writes_in_place_of_the_payloads_word_is_survived(
+    job: Job, stand_in: Callable[..., RayHead], state: str
+) -> None:
+    forges = f"echo '{state}' > $OELLM_BENCH_ENTRY_DIR/attempts/1/ray_state.json; kill -9 $PPID; sleep 60"
+    job.plan("sh", "-c", forges, ray=stand_in(HEAD + "exec sleep 600"))
+    job.run()
+    assert job.result().error_mode in ("crash", "ray_start_failed") and job.result().reason
+    assert job.processes() == []
+
+
 def test_time_limit_begins_with_the_script(job: Job, stand_in: Callable[..., RayHead]) -> None:
     job.plan("true", ray=stand_in("sleep 1\n" + HEAD + "exec sleep 600"), timeout_s=0.9)
     assert job.run().returncode == 0

@@ -69,6 +69,10 @@ def test_silence_and_a_standstill_are_stalls_with_a_reason_and_the_stacks(campai
     assert found["kindsilent"]["reason"].startswith("no output for ")
     assert found["kindcircling"]["reason"].startswith("at iteration 5 for ")
     assert "sleeps_for_ever" in (attempt(campaign, "kindsilent") / "stacks.txt").read_text()
+    rows = {row["name"]: row for row in campaign.json("status", campaign.session_dir.name)["entries"]}
+    assert rows["kindcircling"]["progress"]["iteration"] == 5  # how far it got is asked when it is over, too
+    own = json.loads((attempt(campaign, "kindsilent") / "results.json").read_text())
+    assert own["error_mode"] == "stall"
     assert "goes_in_circles" in (attempt(campaign, "kindcircling") / "stacks.txt").read_text()
     campaign.wait(lambda: not campaign.processes())
 
