@@ -72,9 +72,13 @@ def check_plan(
             warnings.update(dict.fromkeys(found))
         else:
             problems.update(dict.fromkeys(found or [Problem(what=trial.message, where=where)]))
-    missing = (*_path_problems(paths), *_image_problems(images), *_folder_problems(book.plan))
-    problems.update(dict.fromkeys(missing))
+    problems.update(dict.fromkeys((*missing_inputs(paths, images), *_folder_problems(book.plan))))
     return Report(shapes=tuple(shapes), problems=tuple(problems), warnings=tuple(warnings))
+
+
+def missing_inputs(paths: Mapping[str, str], images: Sequence[str]) -> list[Problem]:
+    """Return which of the named paths and images are not there; what has a scheme (`s3://`) is not looked for."""
+    return [*_path_problems(paths), *_image_problems(images)]
 
 
 def _by_options(book: Book) -> dict[Components, list[PlannedEntry]]:

@@ -6,10 +6,12 @@ import argparse
 import logging
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from oellm_bench.assemble import make_book, make_gates, make_submitter
 from oellm_bench.book import Book
+from oellm_bench.checking import missing_inputs
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
 from oellm_bench.cli.table import console, print_json, table
@@ -18,7 +20,7 @@ from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.core.events import Selected, Submitted
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, read_plan
-from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, UsageError
+from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, ConfigError, UsageError
 from oellm_bench.fileio import file_lock
 from oellm_bench.log import set_up
 from oellm_bench.schedulers.base import Limits
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     """Write the session where it is new, submit what is due, and return it with an exit code."""
     clock = SystemClock()
+    _refuse_missing(prepared)
     _confirm(prepared, yes=args.yes)
     _selected(prepared.campaign.plan, args.subset)  # refused before anything is written
     make_output_folder(prepared.state_layout.root)
@@ -80,6 +83,18 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
             session.id,
         )
     return session, _exit_code(store.state)
+
+
+def _refuse_missing(prepared: Prepared) -> None:
+    """Refuse to begin a session whose inputs are not there. Raises ConfigError."""
+    campaign = prepared.campaign
+    if prepared.session is None and campaign.project.project.check_inputs:
+        missing = missing_inputs(campaign.project.named_paths(), campaign.images)
+        if missing:
+            raise ConfigError(
+                replace(problem, fix=f"{problem.fix}; where an entry makes it, set project.check_inputs=false")
+                for problem in missing
+            )
 
 
 def _open_gates(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> None:

@@ -41,6 +41,7 @@ class ProjectConfig:
     state_dir: str = option("folder of the monitor's state; empty: <base_output_dir>/.oellm-bench", "")
     timeout_s: float = option("how long the command of an entry may run", 7200.0, unit="s")
     delete_scratch: bool = option("delete scratch/ when an entry has ended", True)
+    check_inputs: bool = option("submit asks that datasets, paths and images be there", True)
     confirm_gpu_hours: float = option("submit asks before it spends more than this", 100.0, unit="GPU-hours")
 
 

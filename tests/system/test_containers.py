@@ -210,6 +210,8 @@ def test_an_image_that_is_missing_is_said_to_be_missing(campaign, image):
     write(campaign, "/nonexistent/image.sif")
     check = campaign.run("plan", "--fake", "--check")
     assert check.returncode == 2 and "image '/nonexistent/image.sif' is not there" in check.stderr
-    assert campaign.run("run").returncode == 1
+    refused = campaign.run("run")
+    assert refused.returncode == 2 and "project.check_inputs=false" in refused.stderr
+    assert campaign.run("run", "-o", "project.check_inputs=false").returncode == 1
     (row,) = campaign.json("results")["entries"]
     assert row["error_mode"] == "crash" and "/nonexistent/image.sif" in row["reason"]
