@@ -71,7 +71,9 @@ class JobSpec:
         """Read what `to_json` wrote."""
         document = json.loads(text)
         document["arguments"] = tuple(document["arguments"])
-        document["demand"] = Demand(**document["demand"])
+        # A job that an earlier release has queued asks to stay off no node.
+        demand = document["demand"]
+        document["demand"] = Demand(**{**demand, "exclude": tuple(demand.get("exclude", ()))})
         if document["limit_signal"] is not None:
             document["limit_signal"] = LimitSignal(**document["limit_signal"])
         return cls(**document)
