@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.launchers.prefix import on_every_node, once_inside, with_environment
+from oellm_bench.observer.task import Task
 
 # What SLURM tells a job of its place and its GPUs.
 _OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
@@ -95,8 +95,8 @@ class Attempt:
         """Return what the environment has beyond this process's own: the command's, and the launcher's for it."""
         return {**self.own_variables(), **self._handing_on[1]}
 
-    def observer_task(self, root: int) -> dict[str, Any]:
-        """Return what the observer is told: the fields of its Task."""
+    def observer_task(self, root: int) -> Task:
+        """Return what the observer is told."""
         argv: tuple[str, ...] = ()
         environment = self.own_variables()
         if self.entry.capture.packages:
@@ -106,23 +106,23 @@ class Attempt:
             launcher, more = self._with_environment(launcher)
             environment.update(more)
             argv = (*launcher, python, str(self.payload), "packages")
-        return {
-            "root": root,
-            "entry_dir": str(self.layout.root),
-            "attempt": self.number,
-            "artifacts": str(self.layout.artifacts),
-            "heartbeat": str(self.files.heartbeat),
-            "stacks": str(self.files.stacks),
-            "stop_order": str(self.files.stop_order) if self.entry.capture.stacks else "",
-            "logs": [str(self.files.stdout), str(self.files.stderr)],
-            "interval_s": self.entry.capture.interval_s,
-            "progress": self.entry.progress,
-            "packages_argv": argv,
-            "packages_environment": environment,
-            "cwd": str(self.cwd),
-            "image": self.entry.image,
-            "session_file": str(SessionLayout(self.session).session),
-        }
+        return Task(
+            root=root,
+            entry_dir=str(self.layout.root),
+            attempt=self.number,
+            artifacts=str(self.layout.artifacts),
+            heartbeat=str(self.files.heartbeat),
+            stacks=str(self.files.stacks),
+            stop_order=str(self.files.stop_order) if self.entry.capture.stacks else "",
+            logs=[str(self.files.stdout), str(self.files.stderr)],
+            interval_s=self.entry.capture.interval_s,
+            progress=self.entry.progress,
+            packages_argv=list(argv),
+            packages_environment=environment,
+            cwd=str(self.cwd),
+            image=self.entry.image,
+            session_file=str(SessionLayout(self.session).session),
+        )
 
     @property
     def _handing_on(self) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Observation:
         )
         assert self._process.stdin is not None
         with self._process.stdin as stream, contextlib.suppress(BrokenPipeError):
-            json.dump(self._attempt.observer_task(os.getpid()), stream)
+            json.dump(asdict(self._attempt.observer_task(os.getpid())), stream)
 
     def end(self, *, stopped: bool, stuck: bool) -> None:
         """Let it take a last look. `stuck`: it saves the processes' stacks first, so they have to be there still.

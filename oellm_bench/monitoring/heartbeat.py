@@ -31,7 +31,7 @@ def used(heartbeat: Mapping[str, Any]) -> dict[str, Any]:
 
 def iteration(heartbeat: Mapping[str, Any]) -> float | None:
     """Return how far the attempt was, None where it told of no iteration."""
-    return _number((heartbeat.get("progress") or {}).get("iteration"))
+    return _number(heartbeat.get("progress", {}).get("iteration"))
 
 
 def advanced_at(heartbeat: Mapping[str, Any]) -> float | None:

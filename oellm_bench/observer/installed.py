@@ -23,7 +23,6 @@ class Installed:
         self._artifacts = Path(task.artifacts)
         self._output = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
-        self._failure = ""
         if not task.packages_argv:
             return
         try:

@@ -78,7 +78,7 @@ def _serve(spec: dict[str, Any], place: int, address: str) -> None:
 
 
 def _stay(spec: dict[str, Any], node: RayNode, address: str) -> None:
-    while _current_address(spec) == address:
+    while _address(read(Path(spec["state_path"]))) == address:
         wait_a_moment(_LOOK_S)
         processes.reap(node.process)
         if node.process.returncode is not None:
@@ -92,7 +92,7 @@ def _next_address(spec: dict[str, Any], last: str) -> str:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         state = read(Path(spec["state_path"]))
-        address = _current_address(spec)
+        address = _address(state)
         if address and address != last:
             return address
         if _is_ours(state) and _is_over(state):
@@ -101,8 +101,8 @@ def _next_address(spec: dict[str, Any], last: str) -> str:
     return ""
 
 
-def _current_address(spec: dict[str, Any]) -> str:
-    state = read(Path(spec["state_path"]))
+def _address(state: dict[str, Any]) -> str:
+    """Return where the head is now, empty where there is none of this run."""
     return str(state.get("address", "")) if _is_ours(state) and not _is_over(state) else ""
 
 

@@ -29,6 +29,19 @@ def test_policies_can_ask_for_a_cause_and_for_its_subsystem(campaign):
     assert ended == {"file_system": 1, "gpu_out_of_memory": 0}
 
 
+def test_a_head_that_did_not_start_for_a_full_disk_is_a_full_disk(campaign):
+    ray = campaign.folder / "ray"
+    ray.write_text("#!/bin/sh\necho 'OSError: [Errno 28] No space left on device'\nexit 1\n")
+    ray.chmod(0o755)
+    campaign.write(
+        backend=prints("never"), ray={"enabled": True, "executable": str(ray), "start_attempts": 1}, restart_policies=[]
+    )
+    campaign.run("run")
+    (row,) = campaign.json("status")["entries"]
+    assert (row["error_mode"], row["cause"]) == ("disk_full", "disk_full")
+    assert "the Ray head did not start" in row["reason"]
+
+
 def test_a_log_signals_own_mode_comes_first(campaign):
     signal = {"name": "mine", "pattern": "CUDA", "mode": "stall"}
     campaign.write(

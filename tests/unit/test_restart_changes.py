@@ -198,6 +198,10 @@ def test_node_lists_are_read_as_slurm_writes_them(text, names):
     assert list(node_names(text)) == names
 
 
+def test_a_node_list_without_end_is_read_to_an_end():
+    assert sum(1 for _ in node_names("a[0-999999999]")) == 100_000
+
+
 def test_too_many_restarts_in_a_window_end_the_entry():
     campaign = Campaign(window_restarts=2, window_s=100)
     for now, restarted in ((0, True), (10, True), (200, True), (210, True), (220, False)):
