@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from oellm_bench.fileio import open_file
+from oellm_bench.monitoring.rotation import rotated
 
 _HEAD_BYTES = 256
+_TAIL_BYTES = 64
 MAX_BYTES = 16 << 20  # per file and cycle: one chatty job must not starve the others
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """How far a file was read. `head` is a hash of its first bytes: the same inode with another beginning is
-    another file. `generation` counts the files that have stood under this name.
+    """How far a file was read. `head` and `tail` are hashes of its first bytes and of those before `offset`: the same
+    inode with other bytes is another file. `modified_ns` is when it was last written to by then. `generation` counts
+    the files that have stood under this name.
     """
 
     device: int = 0
@@ -26,6 +31,8 @@ class Cursor:
     offset: int = 0
     head: str = ""
     head_bytes: int = 0
+    tail: str = ""
+    modified_ns: int = 0
     generation: int = 0
 
     def to_document(self) -> dict[str, Any]:
@@ -50,54 +57,133 @@ class Chunk:
     cursor: Cursor
 
 
-def read_new(path: Path, cursor: Cursor, *, final: bool = False, max_bytes: int = MAX_BYTES) -> Chunk | None:
+def read_new(
+    path: Path, cursor: Cursor, *, final: bool = False, max_bytes: int = MAX_BYTES, since: float = 0.0
+) -> Chunk | None:
     """Return the whole lines that came after `cursor`, None when there are none.
 
-    A file that shrank, was replaced, or begins with other bytes is read from its start. `final` also takes a
-    last line without a newline. A missing file has nothing new. Raises OSError for one that cannot be read.
+    A file that was rotated (renamed, or copied and emptied) is read to its end first, then those that came after it;
+    one that shrank, was replaced, or has other bytes than those read is read from its start. Of a file that was not
+    read before, rotated parts are read too, unless they were last written before `since` (epoch seconds). `final`
+    also takes a last line without a newline. A missing file has nothing new. Raises OSError for one that cannot be
+    read.
     """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    same_file = (status.st_dev, status.st_ino) == (cursor.device, cursor.inode)
-    if same_file and status.st_size == cursor.offset:
+    status = _status(path)
+    if status is not None and _is_at_end(status, cursor):
         return None  # the cheap way out for an idle job: no open, no read
-    with open_file(path) as stream:
-        opened = os.fstat(stream.fileno())
-        begun = Cursor(device=opened.st_dev, inode=opened.st_ino, generation=cursor.generation)
-        if _continues(stream.read(cursor.head_bytes), opened, cursor):
-            begun = cursor
-        elif cursor.inode:
-            begun = Cursor(device=opened.st_dev, inode=opened.st_ino, generation=cursor.generation + 1)
-        stream.seek(0)
-        head = stream.read(_HEAD_BYTES)
-        stream.seek(begun.offset)
-        data = stream.read(max_bytes)
+    with contextlib.ExitStack() as opened:
+        # Opened before the rotated ones are listed: a rotation in between hides nothing.
+        newest = None if status is None else opened.enter_context(open_file(path))
+        if newest is not None and cursor.inode and _continues(newest, cursor):
+            return _chunk(newest, cursor, final=final, max_bytes=max_bytes)
+        others = (opened.enter_context(open_file(part)) for part in rotated(path))
+        parts = [part for part in others if newest is None or not os.path.sameopenfile(part.fileno(), newest.fileno())]
+        unread, begun = _unread(parts, cursor, since)
+        unread += [] if newest is None else [newest]
+        return _first_chunk(unread, begun, final=final, max_bytes=max_bytes)
+
+
+def _unread(parts: list[BinaryIO], cursor: Cursor, since: float) -> tuple[list[BinaryIO], Cursor]:
+    """Return the rotated parts that are not read yet, or not to their ends, and where to go on in the first file."""
+    if not cursor.inode:
+        return [part for part in parts if os.fstat(part.fileno()).st_mtime >= since], cursor
+    copies = [number for number, part in enumerate(parts) if _has_been_read(part, cursor)]
+    itself = [number for number in copies if _is_same_file(parts[number], cursor)]
+    if not copies:
+        return [], Cursor(generation=cursor.generation + 1)  # nobody knows which of the others came after it
+    return parts[(itself or copies)[-1] :], cursor
+
+
+def _first_chunk(files: list[BinaryIO], begun: Cursor, *, final: bool, max_bytes: int) -> Chunk | None:
+    """Return what comes next in files that follow on each other."""
+    for number, stream in enumerate(files):
+        # What was renamed may still be written to, until there is something in the file that took its place.
+        left_behind = any(os.fstat(later.fileno()).st_size for later in files[number + 1 :])
+        status = os.fstat(stream.fileno())
+        begun = replace(begun, device=status.st_dev, inode=status.st_ino)
+        chunk = _chunk(stream, begun, final=final or left_behind, max_bytes=max_bytes)
+        if chunk is not None or not left_behind:
+            return chunk
+        begun = Cursor(generation=begun.generation + 1)
+    return None
+
+
+def _chunk(stream: BinaryIO, begun: Cursor, *, final: bool, max_bytes: int) -> Chunk | None:
+    """Return the lines from `begun` on, None where there is no whole one."""
+    modified_ns = os.fstat(stream.fileno()).st_mtime_ns
+    start = _next_data(stream, begun.offset)
+    head = _read(stream, 0, _HEAD_BYTES)
+    size = os.fstat(stream.fileno()).st_size
+    data = _read(stream, start, max(0, min(max_bytes, size - start)))
     if not final or len(data) == max_bytes:
         # A progress bar ends its lines with a carriage return.
         whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         data = data[:whole] or (data if len(data) == max_bytes else b"")
     if not data:
         return None
-    head = head[: begun.offset + len(data)]
-    following = Cursor(
-        device=begun.device,
-        inode=begun.inode,
-        offset=begun.offset + len(data),
+    offset = start + len(data)
+    head = head[:offset]
+    following = replace(
+        begun,
+        offset=offset,
         head=_digest(head),
         head_bytes=len(head),
-        generation=begun.generation,
+        modified_ns=modified_ns,
+        tail=_digest(_read(stream, max(0, offset - _TAIL_BYTES), min(offset, _TAIL_BYTES))),
     )
-    return Chunk(data=data, offset=begun.offset, cursor=following)
+    return Chunk(data=data, offset=start, cursor=following)
 
 
-def _continues(head: bytes, status: os.stat_result, cursor: Cursor) -> bool:
-    return (
-        (status.st_dev, status.st_ino) == (cursor.device, cursor.inode)
-        and status.st_size >= cursor.offset
-        and _digest(head) == cursor.head
-    )
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as err:
+        if err.errno != errno.ESTALE:
+            raise
+        return path.stat()  # the handle is of a file that another client has replaced: the name leads to the new one
+
+
+def _is_at_end(status: os.stat_result, cursor: Cursor) -> bool:
+    same_file = (status.st_dev, status.st_ino) == (cursor.device, cursor.inode)
+    # Emptied and written again to the same length it has another time; a cursor of an earlier release knows none.
+    unchanged = cursor.modified_ns in (0, status.st_mtime_ns)
+    return same_file and status.st_size == cursor.offset and unchanged
+
+
+def _continues(stream: BinaryIO, cursor: Cursor) -> bool:
+    return _is_same_file(stream, cursor) and _has_been_read(stream, cursor)
+
+
+def _is_same_file(stream: BinaryIO, cursor: Cursor) -> bool:
+    status = os.fstat(stream.fileno())
+    return (status.st_dev, status.st_ino) == (cursor.device, cursor.inode)
+
+
+def _has_been_read(stream: BinaryIO, cursor: Cursor) -> bool:
+    """Tell whether a file has the bytes that were read, at their places."""
+    if os.fstat(stream.fileno()).st_size < cursor.offset:
+        return False
+    if _digest(_read(stream, 0, cursor.head_bytes)) != cursor.head:
+        return False
+    length = min(cursor.offset, _TAIL_BYTES)
+    # A cursor of an earlier release has no tail.
+    return not cursor.tail or _digest(_read(stream, cursor.offset - length, length)) == cursor.tail
+
+
+def _next_data(stream: BinaryIO, offset: int) -> int:
+    """Return where data comes next: a file that was emptied under a writer begins with a hole of any length."""
+    try:
+        return os.lseek(stream.fileno(), offset, os.SEEK_DATA)
+    except OSError as err:
+        # Nothing but a hole up to the end, or a file system that cannot tell.
+        return os.fstat(stream.fileno()).st_size if err.errno == errno.ENXIO else offset
+
+
+def _read(stream: BinaryIO, offset: int, size: int) -> bytes:
+    # Past the buffer: it would not know of the looks for data.
+    return os.pread(stream.fileno(), size, offset)
 
 
 def _digest(head: bytes) -> str:

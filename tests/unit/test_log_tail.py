@@ -161,6 +161,141 @@ def test_whatever_is_appended_in_whatever_pieces_is_read_once_in_order(tmp_path_
 def test_an_idle_file_is_not_even_opened(log):
     log.append(b"a\n")
     log.read()
-    os.utime(log.path, (0, 0))
+    os.utime(log.path, ns=(0, log.path.stat().st_mtime_ns))
     log.read()
     assert log.path.stat().st_atime == 0
+
+
+def lines_of(log, **options):
+    """Everything there is to read now, in order."""
+    return b"".join(iter(lambda: log.read(**options), b""))
+
+
+def test_what_was_written_before_a_rotation_is_read_before_what_came_after(log):
+    log.append(b"1\n")
+    log.read()
+    log.append(b"2\n")
+    log.path.rename(log.path.with_name(log.path.name + ".1"))
+    log.append(b"3\n")
+    assert lines_of(log) == b"2\n3\n"
+
+
+def test_several_rotations_between_two_looks_lose_nothing(log):
+    log.append(b"1\n")
+    log.read()
+    for number in (2, 3, 4):
+        log.append(b"%d\n" % number)
+        for rank in (2, 1):
+            part = log.path.with_name(f"{log.path.name}.{rank}")
+            if part.exists():
+                part.rename(log.path.with_name(f"{log.path.name}.{rank + 1}"))
+        log.path.rename(log.path.with_name(log.path.name + ".1"))
+    log.append(b"5\n")
+    assert lines_of(log) == b"2\n3\n4\n5\n"
+    assert log.cursor.generation == 3
+
+
+def test_rotations_before_the_first_look_lose_nothing(log):
+    log.append(b"1\n")
+    log.path.rename(log.path.with_name(log.path.name + ".1"))
+    log.append(b"2\n")
+    assert lines_of(log) == b"1\n2\n"
+
+
+def test_parts_that_are_older_than_the_attempt_are_not_read(log):
+    old = log.path.with_name(log.path.name + ".1")
+    old.write_bytes(b"of another attempt\n")
+    os.utime(old, (1000, 1000))
+    log.append(b"mine\n")
+    assert lines_of(log, since=2000.0) == b"mine\n"
+
+
+def test_a_renamed_log_that_is_still_written_to_is_followed_until_the_new_one_has_something(log):
+    with log.path.open("ab") as stream:
+        stream.write(b"1\n")
+        stream.flush()
+        log.read()
+        log.path.rename(log.path.with_name(log.path.name + ".1"))
+        stream.write(b"2\n")
+        stream.flush()
+        assert lines_of(log) == b"2\n"
+        log.path.touch()  # as logrotate's `create` does before the program has heard of it
+        stream.write(b"3\n")
+        stream.flush()
+        assert lines_of(log) == b"3\n"
+    log.append(b"4\n")
+    assert lines_of(log) == b"4\n"
+
+
+def test_a_last_line_without_a_newline_is_read_when_its_file_is_left_behind(log):
+    log.append(b"1\nhalf")
+    log.read()
+    log.path.rename(log.path.with_name(log.path.name + "-20261123"))
+    log.append(b"2\n")
+    assert lines_of(log) == b"half2\n"
+
+
+def copy_and_empty(path):
+    copy = path.with_name(path.name + ".1")
+    copy.write_bytes(path.read_bytes())
+    os.truncate(path, 0)
+
+
+def test_what_was_written_before_a_copy_and_truncate_is_read_from_the_copy(log):
+    log.append(b"1\n")
+    log.read()
+    log.append(b"2\n")
+    copy_and_empty(log.path)
+    log.append(b"3\n")
+    assert lines_of(log) == b"2\n3\n"
+
+
+def test_a_truncated_log_that_grew_again_past_the_cursor_with_the_same_banner_is_seen_through(log):
+    banner = b"banner " * 60 + b"\n"
+    log.append(banner + b"first run, step 1\n")
+    log.read()
+    log.path.write_bytes(banner + b"second run, step 1\nsecond run, step 2\n")
+    assert lines_of(log) == banner + b"second run, step 1\nsecond run, step 2\n"
+
+
+def test_a_file_emptied_under_a_writer_that_does_not_append_is_read_from_where_its_data_begin(log):
+    with log.path.open("wb") as stream:
+        stream.truncate(1 << 30)
+        stream.seek(1 << 30)
+        stream.write(b"after the hole\n")
+    found = log.read()
+    assert found.endswith(b"after the hole\n")
+    assert len(found) < 1 << 20
+
+
+def test_files_with_other_names_are_not_taken_for_parts(log):
+    log.path.with_name(log.path.name + ".2b").write_bytes(b"no part\n")
+    log.path.with_name(log.path.name + ".json").write_bytes(b"no part\n")
+    log.append(b"1\n")
+    assert lines_of(log) == b"1\n"
+
+
+steps = st.lists(st.one_of(st.binary(max_size=12), st.sampled_from(["rename", "copy", "look"])), max_size=25)
+
+
+@given(steps)
+def test_whatever_is_rotated_whenever_every_line_is_read_once_in_order(tmp_path_factory, steps):
+    log = Follower(tmp_path_factory.mktemp("log") / "log")
+    written, number, found = b"", 0, b""
+    for step in steps:
+        if isinstance(step, bytes):
+            number += 1
+            line = b"%d %s\n" % (number, step.replace(b"\n", b"").replace(b"\r", b""))
+            log.append(line)
+            written += line
+        elif step == "look":
+            found += lines_of(log)
+        elif log.path.exists() and log.path.stat().st_size:
+            # Each part has a name of its own, as with dates; a time that only grows, as on any real file system.
+            part = log.path.with_name(f"{log.path.name}.20261123{number:06d}")
+            if step == "rename":
+                log.path.rename(part)
+            else:
+                part.write_bytes(log.path.read_bytes())
+                os.truncate(log.path, 0)
+    assert found + lines_of(log, final=True) == written
