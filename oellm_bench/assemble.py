@@ -13,11 +13,13 @@ from oellm_bench.config.schema import SchedulerChoice, SinkChoice
 from oellm_bench.config.typing import parse
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.delivery import SinkDelivery
+from oellm_bench.following import LogFollower
 from oellm_bench.gates import CommandPool, Gates
 from oellm_bench.monitor import Monitor
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
 from oellm_bench.sinks.base import Sink
+from oellm_bench.stalls import StallWatch
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Submitter
 from oellm_bench.watch import WatchSettings, watch_settings
@@ -78,6 +80,8 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
         submitter=submitter,
         settings=settings,
         gates=make_gates(session, plan, settings),
+        follower=LogFollower(plan, session.layout, settings, embedded=session.is_embedded),
+        stalls=StallWatch(plan, session.layout, settings),
         actions=ActionRunner(
             session.layout.root / "actions",
             timeout_s=monitoring.action_timeout_s,

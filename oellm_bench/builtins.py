@@ -7,6 +7,7 @@ import logging
 from importlib.metadata import entry_points
 
 _BUILTIN = (
+    "oellm_bench.actions.kinds",
     "oellm_bench.backends.command",
     "oellm_bench.backends.script",
     "oellm_bench.conditions.combined",
@@ -21,7 +22,7 @@ _BUILTIN = (
     "oellm_bench.schedulers.slurm",
     "oellm_bench.sinks.files",
 )
-_GROUPS = ("backends", "conditions", "launchers", "restart_policies", "schedulers", "sinks")
+_GROUPS = ("actions", "backends", "conditions", "launchers", "restart_policies", "schedulers", "sinks")
 _log = logging.getLogger(__name__)
 
 

@@ -13,7 +13,7 @@ from oellm_bench.history import brake, failure, node_failures
 from oellm_bench.ordering import failed_predecessor, was_superseded
 from oellm_bench.restart.base import Decision
 from oellm_bench.restart.nodes import bad_nodes
-from oellm_bench.restart.settings import decide
+from oellm_bench.restart.settings import decide, restart_asked_for
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.watch import WatchSettings
 
@@ -94,6 +94,8 @@ class _Judge:
             return Decision(restart=True, reason=reason, policy="", as_planned=True)
         settings = self.settings[planned.watch]
         facts = failure(planned, entry, self._avoided[planned.watch], settings.restart)
+        if attempt.cancel_by == "restart":
+            return restart_asked_for(facts, settings.restart)
         return decide(facts, settings.policies, settings.restart)
 
     @functools.cached_property

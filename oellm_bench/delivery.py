@@ -9,7 +9,7 @@ from typing import Any
 
 from oellm_bench.core.events import Delivered
 from oellm_bench.core.result import EntryResult
-from oellm_bench.sinks.base import Sink
+from oellm_bench.sinks.base import Notice, Sink
 from oellm_bench.state.model import SessionState
 
 _log = logging.getLogger(__name__)
@@ -43,9 +43,21 @@ class SinkDelivery:
                     break
                 yield Delivered(at=now, sink=name, entry=result.id)
 
+    def tell(self, notices: Iterable[Notice], state: SessionState, now: float) -> Iterator[Delivered]:
+        """Hand over the notices that a sink has not had yet, and yield an event for each that it has taken."""
+        found = list(notices)
+        for name, sink in self._sinks.items():
+            for notice in found:
+                if name in self.failed or (name, notice.key) in state.told or not self._begin(name, sink):
+                    continue
+                if not self._call(name, functools.partial(sink.notify, notice)):
+                    break
+                yield Delivered(at=now, sink=name, notice=notice.key)
+
     def is_complete(self, state: SessionState) -> bool:
-        """Tell whether every sink has every finished entry's result, or has been given up."""
-        return all(self.has_all(entry.id, state) for entry in state.entries.values() if entry.over)
+        """Tell whether every sink has every finished entry's result and every notice, or has been given up."""
+        told = all(name in self.failed or (name, key) in state.told for name in self._sinks for key in state.notices)
+        return told and all(self.has_all(entry.id, state) for entry in state.entries.values() if entry.over)
 
     def has_all(self, entry: str, state: SessionState) -> bool:
         """Tell whether every sink that still works has taken this entry's result."""

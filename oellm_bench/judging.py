@@ -100,6 +100,7 @@ def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | N
         waited_for_others=bool(attempt.after),
         cancel_by=attempt.cancel_by,
         cancel_reason=attempt.cancel_reason,
+        cancel_mode=attempt.cancel_mode,
         exit_code=attempt.exit_code,
         signal=attempt.signal,
         scheduler_reason=attempt.scheduler_reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.clock import Clock
 from oellm_bench.core.events import (
-    CancelAsked,
     Ended,
     Event,
+    Noticed,
     SessionFinished,
 )
 from oellm_bench.core.job import Snapshot
@@ -23,24 +24,26 @@ from oellm_bench.core.token import session_prefix
 from oellm_bench.deciding import decisions
 from oellm_bench.delivery import SinkDelivery
 from oellm_bench.errors import SchedulerUnavailable
+from oellm_bench.following import LogFollower
 from oellm_bench.gates import Gates
 from oellm_bench.judging import verdict
-from oellm_bench.monitoring.classify import DEPENDENCY_NEVER_SATISFIED
-from oellm_bench.monitoring.heartbeat import advanced_at, iteration, read_heartbeat
-from oellm_bench.monitoring.logs import file_size, read_logs
+from oellm_bench.monitoring.heartbeat import iteration, read_heartbeat
+from oellm_bench.monitoring.pending import waits_in_vain
 from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations
 from oellm_bench.monitoring.stop_order import may_be_cancelled
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
+from oellm_bench.sinks.base import Notice
+from oellm_bench.stalls import StallWatch
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import AttemptState, EntryState
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Submitter
-from oellm_bench.triggers import queued_actions
 from oellm_bench.view import final_result, session_view
 from oellm_bench.watch import WatchSettings
 
 _log = logging.getLogger(__name__)
+_MOST_PACES = 3  # between two looks; more of them, and this process was asleep, or its machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,10 @@ class Monitor:
     actions: ActionRunner
     delivery: SinkDelivery
     clock: Clock
-    _growth: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
+    follower: LogFollower
+    stalls: StallWatch
+    pace_s: float = math.inf  # between two looks, as far as that is known
+    _looked_at: float | None = None
     _layouts: dict[str, EntryLayout] = field(default_factory=dict)
 
     def step(self) -> Cycle:
@@ -75,11 +81,14 @@ class Monitor:
         """
         self.store.refresh()
         snapshot = self.scheduler.snapshot(session_prefix(self.session.session8), self.session.looked_up_since)
+        if self._is_behind(snapshot):
+            return self._look_only(snapshot)
         self.submitter.adopt(snapshot)
         self.submitter.resend_lost(snapshot)
         matched = self.submitter.take_in(snapshot)
         self._commit(lambda: self._log_events(snapshot))
-        self._commit(lambda: self._hopeless(snapshot.taken_at))
+        if snapshot.queue_answered:  # who cannot see what runs cannot tell what hangs
+            self._commit(lambda: self._hopeless(snapshot))
         self._cancel(matched)
         self._commit(lambda: self._endings(snapshot))
         self._commit(self._decisions)
@@ -87,8 +96,32 @@ class Monitor:
         self.submitter.submit_due()
         self._commit(lambda: self.actions.step(self.store.state, self.clock.now()))
         # Outside of the lock: a sink may take its time, and a cancel must not wait for it.
-        delivered = list(self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()))
+        delivered = [
+            *self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()),
+            *self.delivery.tell(self._notices(), self.store.state, self.clock.now()),
+        ]
         self._commit(lambda: delivered)
+        return self._close(snapshot)
+
+    def _is_behind(self, snapshot: Snapshot) -> bool:
+        """Tell whether this look follows on the last one too late to be acted upon, or on a clock that was set."""
+        now, last = snapshot.taken_at, self._looked_at
+        self._looked_at = now
+        if not snapshot.queue_answered:
+            self.stalls.begin_anew(now)
+        if last is None or 0 <= now - last <= _MOST_PACES * self.pace_s:
+            return False
+        _log.warning("the last look was %.0f s ago: this one changes nothing, the next one acts", now - last)
+        self.stalls.begin_anew(now)
+        return True
+
+    def _look_only(self, snapshot: Snapshot) -> Cycle:
+        """Take in what there is to be seen, and leave what to do about it to the next cycle.
+
+        What slept for an hour knows an hour's old world, and file systems and the scheduler may wake after it.
+        """
+        self.submitter.take_in(snapshot)
+        self._commit(lambda: self._log_events(snapshot))
         return self._close(snapshot)
 
     def look_at_gates(self) -> None:
@@ -110,7 +143,7 @@ class Monitor:
         stages: tuple[Callable[[], Iterable[Event]], ...] = (
             lambda: observations(self.store.state, matched, snapshot),
             lambda: self._log_events(snapshot),
-            lambda: self._hopeless(snapshot.taken_at),
+            lambda: self._hopeless(snapshot),
             lambda: self._endings(snapshot),
             self._decisions,
         )
@@ -124,7 +157,11 @@ class Monitor:
     def _commit(self, stage: Callable[[], Iterable[Event]]) -> None:
         """Work a stage out and journal it in one go: nobody else's event can come between."""
         with self.store.locked():
-            self.store.append(*stage())
+            events = list(stage())
+            self.store.append(*events)
+        for event in events:
+            if isinstance(event, Noticed):
+                _log.warning("%s%s", f"{self._planned(event.entry).name}: " if event.entry else "", event.message)
 
     def _live(self) -> list[tuple[EntryState, AttemptState]]:
         """Return the attempts that are not over; only the newest attempt of an entry can be."""
@@ -135,64 +172,14 @@ class Monitor:
         ]
 
     def _log_events(self, snapshot: Snapshot) -> Iterable[Event]:
+        return self.follower.events(self._live(), snapshot.taken_at)
+
+    def _hopeless(self, snapshot: Snapshot) -> Iterable[Event]:
+        """Yield what is to be known of, or to be cancelled, because it runs in vain or waits for what never comes."""
+        told = self.store.state.notices
         for entry, attempt in self._live():
-            settings = self._settings(entry)
-            if not settings.follows_logs or attempt.started_at is None:
-                continue
-            layout = self._layout_of(entry, attempt)
-            if settings.monitoring.inactivity_s:
-                self._note_growth(entry, attempt, layout, snapshot.taken_at)
-            final = attempt.terminal_since is not None
-            for event in read_logs(entry.id, attempt, layout, settings.scanner, snapshot.taken_at, final=final):
-                yield event
-                yield from queued_actions(event, self._planned(entry.id), settings.monitoring.actions)
-
-    def _note_growth(self, entry: EntryState, attempt: AttemptState, layout: AttemptLayout, now: float) -> None:
-        """Remember when the logs last grew: half a line is a sign of life too, though nothing to be read yet."""
-        size = sum(file_size(path) for path in (layout.stdout, layout.stderr))
-        known, _ = self._growth.get((entry.id, attempt.number), (-1, 0.0))
-        if size != known:
-            self._growth[entry.id, attempt.number] = (size, now)
-
-    def _hopeless(self, now: float) -> list[CancelAsked]:
-        """Return a cancel for each attempt that runs in silence for too long, or waits for what will never come."""
-        found = []
-        for entry, attempt in self._live():
-            if attempt.scheduler_reason == DEPENDENCY_NEVER_SATISFIED and not attempt.cancel_by:
-                found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="dependency"))
-            if not attempt.state.is_running or attempt.cancel_by:
-                continue
-            reason = self._silence(entry, attempt, now) or self._standstill(entry, attempt)
-            if reason:
-                found.append(CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="stall", reason=reason))
-        return found
-
-    def _silence(self, entry: EntryState, attempt: AttemptState, now: float) -> str:
-        """Return for how long an attempt has written nothing, if that is too long."""
-        monitoring = self._settings(entry).monitoring
-        if not monitoring.inactivity_s:
-            return ""
-        started = attempt.started_at or now
-        _, grown_at = self._growth.get((entry.id, attempt.number), (0, 0.0))
-        quiet_s = now - max(attempt.last_output_at or 0.0, grown_at, started)
-        limit = monitoring.inactivity_s
-        if attempt.last_output_at is None and monitoring.startup_s:
-            limit = monitoring.startup_s
-        return f"no output for {quiet_s:.0f} s" if quiet_s > limit else ""
-
-    def _standstill(self, entry: EntryState, attempt: AttemptState) -> str:
-        """Return for how long an attempt is at the same iteration, if that is too long; it may write all the while.
-
-        By its own clock: a heartbeat that nobody renews tells of no standstill.
-        """
-        limit = self._settings(entry).monitoring.progress_s
-        if not limit:
-            return ""
-        beat = read_heartbeat(self._layout_of(entry, attempt).heartbeat, attempt.number)
-        since = advanced_at(beat)
-        if since is None or beat["at"] - since <= limit:
-            return ""
-        return f"at iteration {beat['progress'].get('iteration')} for {beat['at'] - since:.0f} s"
+            yield from waits_in_vain(entry, attempt, self._settings(entry).monitoring, told, snapshot.taken_at)
+        yield from self.stalls.events(self._live(), snapshot.taken_at)
 
     def _cancel(self, matched: Matched) -> None:
         """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
@@ -239,6 +226,11 @@ class Monitor:
 
     def _decisions(self) -> Iterable[Event]:
         return decisions(self.plan, self.store.state, self.settings, self.clock.now())
+
+    def _notices(self) -> Iterable[Notice]:
+        for event in self.store.state.notices.values():
+            name = self._planned(event.entry).name if event.entry else ""
+            yield Notice(key=event.key, message=event.message, at=event.at, entry=name, attempt=event.attempt)
 
     def _undelivered(self) -> Iterable[EntryResult]:
         state = self.store.state

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
 
@@ -35,6 +37,19 @@ def expand(template: str, lookup: Callable[[str], str | None]) -> str:
         return value
 
     return _TOKEN.sub(replace, template)
+
+
+def expand_pattern(template: str, lookup: Callable[[str], str | None], folder: Path) -> str:
+    """Return a pattern for paths, starting from `folder`: only what the template itself says is one, not its values.
+
+    Raises as `expand` does.
+    """
+
+    def escaped(name: str) -> str | None:
+        value = lookup(name)
+        return None if value is None else glob.escape(value)
+
+    return str(Path(glob.escape(str(folder))) / expand(template, escaped))
 
 
 def names_in(template: str) -> tuple[str, ...]:

@@ -58,6 +58,11 @@ class Session:
         return StateLayout(Path(self.state_dir))
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether it runs on the embedded scheduler."""
+        return bool(self.scheduler["class_name"] == "FakeSlurmClient")
+
+    @property
     def looked_up_since(self) -> float:
         """Since when its jobs can have been submitted, with room for clocks that disagree (epoch seconds)."""
         return self.created_at - 300

@@ -16,6 +16,8 @@ from oellm_bench.monitoring.heartbeat import read_heartbeat, used
 from oellm_bench.session import Session
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 
+_MOST_NOTICES = 100  # in the snapshot, the latest; the sinks have them all
+
 
 def entry_state(entry: EntryState | None) -> str:
     """Return the one word that `status` shows: the scheduler's state, or what became of the entry."""
@@ -77,6 +79,10 @@ def session_view(session: Session, plan: Plan, state: SessionState, now: float) 
             "done": sum(action.done for action in state.actions.values()),
             "not_done": sum(not action.done for action in state.actions.values()),
         },
+        "notices": [
+            {"at": notice.at, "entry": plan.by_id[notice.entry].name if notice.entry else "", "message": notice.message}
+            for notice in [*state.notices.values()][-_MOST_NOTICES:]
+        ],
         "entries": [entry_row(planned, state.entries.get(planned.id), now) for planned in plan.entries],
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from oellm_bench.actions.base import Action, ActionChoice
 from oellm_bench.config.schema import Project
 from oellm_bench.config.typing import parse
 from oellm_bench.core.result import ErrorMode
@@ -18,12 +19,16 @@ from oellm_bench.restart.settings import RestartConfig, policies_by_mode
 
 @dataclass(frozen=True, kw_only=True)
 class WatchSettings:
-    """One distinct choice of monitoring and restart settings; entries of a plan refer to it by index."""
+    """One distinct choice of monitoring and restart settings; entries of a plan refer to it by index.
+
+    `actions`: what signals can ask for, by name.
+    """
 
     monitoring: MonitoringConfig
     restart: RestartConfig
     policies: dict[ErrorMode, RestartPolicy]
     scanner: Scanner
+    actions: dict[str, Action]
     signatures: Signatures
 
     @property
@@ -36,12 +41,14 @@ def watch_settings(document: Mapping[str, Any], actions: Mapping[str, str]) -> W
     """Return settings from `Plan.watch`; `actions` from the command line add to and replace configured ones."""
     monitoring = parse(MonitoringConfig, document["monitoring"], "monitoring")
     restart = parse(RestartConfig, document["restart"], "restart")
-    monitoring.actions.update(actions)
+    commands = {name: Action.shorthand(command) for name, command in actions.items()}
+    given = {name: parse(ActionChoice, command, f"--action {name}") for name, command in commands.items()}
     return WatchSettings(
         monitoring=monitoring,
         restart=restart,
         policies=policies_by_mode(restart),
-        scanner=Scanner(monitoring.log_signals),
+        scanner=Scanner(monitoring.log_signals, monitoring.ignore_output),
+        actions={name: config.instantiate(Action) for name, config in {**monitoring.actions, **given}.items()},
         signatures=Signatures(monitoring.signatures),
     )
 

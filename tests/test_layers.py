@@ -20,7 +20,7 @@ FLOORS = (
     ("oellm_bench.config", 4),
     *(
         (f"oellm_bench.{kind}.base", 2)
-        for kind in ("backends", "conditions", "launchers", "restart", "schedulers", "sinks")
+        for kind in ("actions", "backends", "conditions", "launchers", "restart", "schedulers", "sinks")
     ),
     *(
         (f"oellm_bench.{name}", 3)
@@ -38,7 +38,8 @@ FLOORS = (
         (f"oellm_bench.{name}", 5)
         for name in (
             "assemble book checking delivery filling history job judging monitor ordering planning run_entry "
-            "scripting session session_writing submission deciding gates observer view triggers watch".split()
+            "scripting session session_writing submission deciding gates observer view triggers watch following "
+            "stalls".split()
         )
     ),
 )

@@ -9,7 +9,7 @@ import logging
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from oellm_bench.core.events import ActionQueued, ActionTried
@@ -21,14 +21,14 @@ MOST_AT_ONCE = 4  # commands of one session, on the machine where the monitor ru
 _log = logging.getLogger(__name__)
 
 
-def action_argv(template: str | list[str], values: Mapping[str, str]) -> tuple[str, ...]:
+def action_argv(template: str | list[str], lookup: Callable[[str], str | None]) -> tuple[str, ...]:
     """Return the command of an action. The template is split first and filled in after, part by part, so that
     whatever a log said stays inside one argument.
 
     Raises ValueError for an unclosed quote or brace, UnknownPlaceholder for a name without a value.
     """
     parts = shlex.split(template) if isinstance(template, str) else template
-    return tuple(expand(part, values.get) for part in parts)
+    return tuple(expand(part, lookup) for part in parts)
 
 
 class ActionRunner:

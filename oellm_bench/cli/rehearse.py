@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from oellm_bench.actions.commands import action_argv
+from oellm_bench.actions.base import Occasion
 from oellm_bench.assemble import make_monitor
 from oellm_bench.cli.configuration import compose
 from oellm_bench.cli.table import print_json
 from oellm_bench.config.project import base_project
-from oellm_bench.core.events import ActionQueued, Decided
+from oellm_bench.core.events import ActionQueued, CancelAsked, Decided, Event, Noticed
 from oellm_bench.core.job import JobState
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, UsageError
@@ -24,7 +24,6 @@ from oellm_bench.monitoring.classify import Evidence, classify
 from oellm_bench.monitoring.log_tail import Cursor, read_new
 from oellm_bench.monitoring.logs import scan_counted
 from oellm_bench.monitoring.signals import SeenSignal
-from oellm_bench.placeholders import UnknownPlaceholder
 from oellm_bench.restart.base import Failure
 from oellm_bench.restart.settings import decide
 from oellm_bench.session import Session
@@ -60,7 +59,12 @@ def rehearse_session(session: Session, actions: Mapping[str, str], *, as_json: b
         for e in events
         if isinstance(e, Decided)
     ]
-    return _report(queued, decisions, as_json=as_json)
+    others = [
+        {"entry": names.get(e.entry, ""), "does": does}
+        for e in events
+        if isinstance(e, Noticed | CancelAsked) and (does := described(e))
+    ]
+    return _report(queued, decisions, others, as_json=as_json)
 
 
 def rehearse_logs(args: argparse.Namespace) -> int:
@@ -85,7 +89,7 @@ def rehearse_logs(args: argparse.Namespace) -> int:
         for name, text in args.slurm_state
     ]
     failed = 0 if args.dry_run else sum(not _ran(row, settings) for row in actions)
-    _report(actions, decisions, as_json=args.json_output)
+    _report(actions, decisions, (), as_json=args.json_output)
     return EXIT_NOT_PASSED if failed else EXIT_DONE
 
 
@@ -112,27 +116,42 @@ def _signals(path: Path, settings: WatchSettings) -> list[SeenSignal]:
 
 
 def _actions(entry: str, signals: Sequence[SeenSignal], settings: WatchSettings) -> list[dict[str, Any]]:
-    rows = []
-    for signal in signals:
-        template = settings.monitoring.actions.get(signal.action)
-        if not signal.action:
-            continue
-        argv: list[str] = []
-        if template is not None:
-            try:
-                argv = list(action_argv(template, {"entry_name": entry, **signal.values}))
-            except (UnknownPlaceholder, ValueError) as err:
-                raise UsageError(f"action '{signal.action}': {err}") from err
-        rows.append(
-            {
-                "entry": entry,
-                "signal": signal.name,
-                "action": signal.action,
-                "argv": argv,
-                "metadata": {**signal.metadata, **signal.values},
-            }
-        )
-    return rows
+    return [_action(entry, signal, settings) for signal in signals if signal.action]
+
+
+def _action(entry: str, signal: SeenSignal, settings: WatchSettings) -> dict[str, Any]:
+    """Return what a signal asks for: a command as `argv`, anything else as `does`."""
+    metadata = {**signal.metadata, **signal.values}
+    row = {"entry": entry, "signal": signal.name, "action": signal.action, "argv": [], "metadata": metadata}
+    action = settings.actions.get(signal.action)
+    if action is None:
+        return row
+    occasion = Occasion(
+        id=f"{entry}/{signal.position}",
+        at=0.0,
+        entry=entry,
+        attempt=1,
+        name=signal.action,
+        signal=signal.name,
+        values={"entry_name": entry, "signal": signal.name, **signal.values},
+        metadata=metadata,
+    )
+    try:
+        events = list(action.events(occasion))
+    except ValueError as err:
+        raise UsageError(f"action '{signal.action}': {err}") from err
+    argv = [word for event in events if isinstance(event, ActionQueued) for word in event.argv]
+    does = "; ".join(filter(None, map(described, events)))
+    return {**row, "argv": argv, **({"does": does} if does else {})}
+
+
+def described(event: Event) -> str:
+    """Return in words what an event other than a command asks for, empty for those that ask for nothing."""
+    if isinstance(event, Noticed):
+        return f"notify: {event.message}"
+    if isinstance(event, CancelAsked):
+        return f"cancel, as {event.mode}: {event.reason}" if event.mode else f"cancel: {event.reason}"
+    return ""
 
 
 def _state_decision(entry: str, text: str, signals: Sequence[SeenSignal], settings: WatchSettings) -> dict[str, Any]:
@@ -172,6 +191,9 @@ def _decision(entry: str, mode: ErrorMode | None, policy: str, restart: bool, re
 
 
 def _ran(row: Mapping[str, Any], settings: WatchSettings) -> bool:
+    if row.get("does"):
+        sys.stderr.write(f"oellm-bench: {row['entry']}: {row['does']} (only a monitor of a session can)\n")
+        return True
     if not row["argv"]:
         sys.stderr.write(f"oellm-bench: action '{row['action']}' is not defined; give --action {row['action']}=CMD\n")
         return False
@@ -180,12 +202,22 @@ def _ran(row: Mapping[str, Any], settings: WatchSettings) -> bool:
     return done.returncode == 0
 
 
-def _report(actions: Sequence[Mapping[str, Any]], decisions: Sequence[Mapping[str, Any]], *, as_json: bool) -> int:
+def _report(
+    actions: Sequence[Mapping[str, Any]],
+    decisions: Sequence[Mapping[str, Any]],
+    others: Sequence[Mapping[str, Any]],
+    *,
+    as_json: bool,
+) -> int:
+    """Print commands, decisions, and what else would be done: cancels and notices."""
     if as_json:
-        print_json({"schema_version": SCHEMA_VERSION, "actions": actions, "decisions": decisions})
+        print_json({"schema_version": SCHEMA_VERSION, "actions": actions, "decisions": decisions, "others": others})
         return EXIT_DONE
     for row in actions:
-        sys.stdout.write(f"{row['entry']}: {row['signal']}: {row['action']}: {command_line(row['argv'])}\n")
+        what = row.get("does") or command_line(row["argv"])
+        sys.stdout.write(f"{row['entry']}: {row['signal']}: {row['action']}: {what}\n")
+    for row in others:
+        sys.stdout.write(f"{row['entry']}: {row['does']}\n")
     for row in decisions:
         sys.stdout.write(f"{row['entry']}: {row['error_mode']}: {row['decision']} ({row['reason']})\n")
     return EXIT_DONE

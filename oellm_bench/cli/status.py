@@ -24,6 +24,7 @@ from oellm_bench.units import format_duration
 from oellm_bench.view import session_view, with_heartbeats
 
 SCHEMA_VERSION = 1
+_SHOWN_NOTICES = 10
 _SHOWN = 500  # more rows are of no use to a person, and take seconds to lay out
 
 
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         counts = Counter(row["state"] for row in view["entries"])
         states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
         out.print(f"the first {_SHOWN} of {len(view['entries'])} entries ({states}); --json has all")
+    for notice in view["notices"][-_SHOWN_NOTICES:]:
+        out.print(f"notice: {' '.join(filter(None, (notice['entry'], notice['message'])))}", markup=False)
     if view["actions"]["not_done"]:
         out.print(f"{view['actions']['not_done']} actions failed or are still to be run, see the session's journal")
     for line in _budget_lines(budget, calls):

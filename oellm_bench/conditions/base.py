@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from compoconf import RegistrableConfigInterface, register_interface
 
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
-from oellm_bench.placeholders import expand
+from oellm_bench.placeholders import expand, expand_pattern
 from oellm_bench.shell import Completed
 
 Progress = Literal["waiting", "started", "succeeded", "failed"]
@@ -65,12 +64,7 @@ class Facts:
 
     def pattern(self, template: str) -> str:
         """Return a pattern for paths: only what the template itself says is one, not the values put into it."""
-
-        def escaped(name: str) -> str | None:
-            value = self.lookup(name)
-            return None if value is None else glob.escape(value)
-
-        return str(Path(glob.escape(str(self.folder))) / expand(template, escaped))
+        return expand_pattern(template, self.lookup, self.folder)
 
 
 @register_interface

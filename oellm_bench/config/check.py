@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.actions.base import Action
 from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.conditions.base import Condition
@@ -100,11 +101,11 @@ def _project_problems(project: Project) -> list[Problem]:
     ]
 
 
-def _condition_problems(config: PluginConfig, where: str) -> Iterator[Problem]:
-    """Yield why a condition cannot be made, else what it says against its own values."""
-    unusable = [*_unusable(config, where, Condition)]
+def _plugin_problems(config: PluginConfig, where: str, interface: Any) -> Iterator[Problem]:
+    """Yield why a condition or an action cannot be made, else what it says against its own values."""
+    unusable = [*_unusable(config, where, interface)]
     yield from unusable
-    for problem in () if unusable else config.instantiate(Condition).validate():
+    for problem in () if unusable else config.instantiate(interface).validate():
         yield replace(problem, where=f"{where}.{problem.where}")
 
 
@@ -231,10 +232,12 @@ def _monitoring_problems(project: Project) -> list[Problem]:
         *signal_problems(settings),
         *signature_problems(settings.signatures),
     ]
+    for name, config in settings.actions.items():
+        problems += _plugin_problems(config, f"monitoring.actions.{name}", Action)
     for kind in ("start_conditions", "cancel_conditions"):
         for number, config in enumerate(getattr(settings, kind)):
             where = f"monitoring.{kind}.{number}"
-            found = [*_condition_problems(config, where)]
+            found = [*_plugin_problems(config, where, Condition)]
             if not found and kind == "start_conditions" and config.instantiate(Condition).needs_a_running_job:
                 what = "a job has to run for this to hold, and none does before it starts"
                 found.append(Problem(what=what, where=where, fix="ask for something else, or in cancel_conditions"))

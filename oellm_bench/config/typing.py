@@ -40,7 +40,7 @@ def parse(schema: type[T], data: Any, key: str = "") -> T:
     Types are strict: 3.5 is no int, "3" is no number, and a plug-in must say its class_name. Only a mapping or a
     list may be null, as YAML has it where all items are commented out: it is as if it were not there.
     """
-    data = _without_nulls(schema, data)
+    data = _spelled_out(schema, data)
     said = ""
     if not tuple(_unnamed_plugins(schema, data, key)):
         try:
@@ -65,9 +65,12 @@ def _parsed(schema: Any, data: Any, key: str) -> Any:
     return dataclasses.replace(parsed, class_name=read(hint, data["class_name"]))
 
 
-def _without_nulls(hint: Any, data: Any) -> Any:
-    """Return the data without those nulls that stand for an empty collection."""
+def _spelled_out(hint: Any, data: Any) -> Any:
+    """Return the data without nulls that stand for an empty collection, and with shorthands as what they stand for."""
     if isinstance(hint, LazyConfigUnion):
+        shorthand = getattr(hint.registry_class, "shorthand", None)
+        if shorthand is not None and isinstance(data, str | list):
+            data = shorthand(data)
         name = str(data.get("class_name")) if isinstance(data, Mapping) else ""
         if name not in compoconf.registered(hint.registry_class):
             return data
@@ -78,7 +81,7 @@ def _without_nulls(hint: Any, data: Any) -> Any:
             return data
         hints = _hints(typing.cast(type, hint))
         return {
-            name: _without_nulls(hints[name], value) if name in hints else value
+            name: _spelled_out(hints[name], value) if name in hints else value
             for name, value in data.items()
             if not (value is None and name in hints and _is_collection(hints[name]))
         }
@@ -86,8 +89,8 @@ def _without_nulls(hint: Any, data: Any) -> Any:
     if item is None:
         return data
     if isinstance(data, Mapping):
-        return {name: _without_nulls(item, value) for name, value in data.items()}
-    return [_without_nulls(item, value) for value in data]
+        return {name: _spelled_out(item, value) for name, value in data.items()}
+    return [_spelled_out(item, value) for value in data]
 
 
 def _is_collection(hint: Any) -> bool:

@@ -100,13 +100,17 @@ class WentMissing(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class LogRead(Event):
-    """A log grew. `signals` are the matches in what came new; cursor and signals are one step on purpose."""
+    """A log grew. `signals` are the matches in what came new; cursor and signals are one step on purpose.
+
+    `noise`: nothing of it is a sign of life.
+    """
 
     entry: str
     attempt: int
     stream: str
     cursor: Mapping[str, Any]
     signals: tuple[Mapping[str, Any], ...] = ()
+    noise: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,15 +133,17 @@ class GivenUp(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CancelAsked(Event):
-    """An entry is to be cancelled. `by`: `user` or `condition` (never restarted), `stall` or `dependency`.
+    """An entry is to be cancelled. `by`: `user`, `condition`, `action` or `pending` (never restarted), `stall`,
+    `dependency`, or the action `restart`, `policy` or `finish`.
 
-    `attempt` is 0 where there is none yet.
+    `attempt` is 0 where there is none yet. `mode`: what the attempt is judged as if this ends it.
     """
 
     entry: str
     attempt: int
     by: str
     reason: str = ""
+    mode: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,11 +202,22 @@ class ActionTried(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noticed(Event):
+    """There is something for people to know. `key` makes telling it twice detectable."""
+
+    key: str
+    message: str
+    entry: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delivered(Event):
-    """A sink has taken an entry's result (`entry` empty: it has been told that the session ended)."""
+    """A sink has taken an entry's result, or the notice of that key; both empty: it was told that the session ended."""
 
     sink: str
     entry: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

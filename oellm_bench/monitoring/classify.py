@@ -13,7 +13,8 @@ from oellm_bench.monitoring.signatures import Cause
 class Evidence:
     """What three witnesses say: the scheduler, the job itself, and its results.
 
-    `cancel_by` is who asked this tool to cancel (`user`, `stall`, empty). `signal_modes` are the error modes of
+    `cancel_by` is who asked this tool to cancel (`user`, `stall`, empty), and `cancel_mode` what the attempt is then
+    judged as where they said so. `signal_modes` are the error modes of
     log signals in the order they were seen, `cause` is what the logs of a crash tell. `last_error` is the last line of
     stderr, `scheduler_log` the end of what the scheduler wrote into the job's output file. `vanished_unstarted`: a job
     that had not started, and that no source lists any more; `waited_for_others`: for jobs of other entries.
@@ -24,6 +25,7 @@ class Evidence:
     result: EntryResult | None = None
     cancel_by: str = ""
     cancel_reason: str = ""
+    cancel_mode: str = ""
     exit_code: int | None = None
     signal: int | None = None
     scheduler_reason: str = ""
@@ -48,6 +50,8 @@ class Verdict:
 
 # States that a cancel may have led to; what had ended otherwise before the cancel came keeps its own cause.
 _CANCELLED = (JobState.CANCELLED, JobState.REVOKED, JobState.UNKNOWN)
+# Earlier releases wrote down who asked, not what for.
+_ASKED_BEFORE = {"stall": ErrorMode.STALL.value}
 # squeue's reason for a job that waits for ever (JOB REASON CODES in squeue(1)).
 DEPENDENCY_NEVER_SATISFIED = "DependencyNeverSatisfied"
 # What slurmstepd writes when it ends a job for its memory; without cgroups the state is a plain FAILED.
@@ -97,8 +101,9 @@ def _of_cancel(evidence: Evidence, returncode: int | None) -> Verdict | None:
     if evidence.cancel_by == "dependency" or invalid:
         reason = "the job it depends on did not end as it should"
         return Verdict(mode=ErrorMode.DEPENDENCY_FAILED, reason=reason)
-    if evidence.cancel_by == "stall" and evidence.state in _CANCELLED:
-        return Verdict(mode=ErrorMode.STALL, reason=evidence.cancel_reason, returncode=returncode)
+    asked = evidence.cancel_mode or _ASKED_BEFORE.get(evidence.cancel_by, "")
+    if asked and evidence.state in _CANCELLED:
+        return Verdict(mode=ErrorMode(asked), reason=evidence.cancel_reason, returncode=returncode)
     if evidence.state in _CANCELLED and (evidence.cancel_by or evidence.state is not JobState.UNKNOWN):
         return Verdict(mode=ErrorMode.CANCELLED, reason=_canceller(evidence), returncode=returncode)
     if evidence.vanished_unstarted and evidence.record is None and evidence.waited_for_others:

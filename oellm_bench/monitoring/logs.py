@@ -4,46 +4,62 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from oellm_bench.core.events import LogRead
 from oellm_bench.core.layout import AttemptLayout
-from oellm_bench.monitoring.log_tail import Chunk, Cursor, read_new
+from oellm_bench.monitoring.log_tail import MAX_BYTES, Chunk, Cursor, read_new
 from oellm_bench.monitoring.signals import MOST_MATCHES, Scanner, SeenSignal
 from oellm_bench.state.model import AttemptState
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FollowedLog:
+    """A log of an attempt, and how far it was read. What was last written before `since` (epoch s) is not read."""
+
+    name: str
+    path: Path
+    cursor: Mapping[str, Any]
+    since: float = 0.0
+
+
+def own_logs(attempt: AttemptState, files: AttemptLayout) -> Iterator[FollowedLog]:
+    """Yield what every attempt has: stdout and stderr."""
+    for name, path in (("stdout", files.stdout), ("stderr", files.stderr)):
+        yield FollowedLog(name=name, path=path, cursor=attempt.cursors.get(name, {}))
+
+
 def read_logs(
-    entry: str, attempt: AttemptState, layout: AttemptLayout, scanner: Scanner, now: float, *, final: bool
+    entry: str, attempt: AttemptState, logs: Iterable[FollowedLog], scanner: Scanner, now: float, *, final: bool
 ) -> Iterator[LogRead]:
-    """Yield one event per stream that grew; with `final` everything to the end of the file is read.
+    """Yield one event per log that grew; with `final` everything to the end of the file is read.
 
     A log that cannot be read just now (a stale handle, a permission) is tried again in the next cycle.
     """
     counts = Counter(str(signal["name"]) for signal in attempt.signals)
-    for stream, path in (("stdout", layout.stdout), ("stderr", layout.stderr)):
-        cursor = Cursor.from_document(attempt.cursors.get(stream, {}))
+    for log in logs:
+        cursor = begun = Cursor.from_document(log.cursor)
         seen: list[SeenSignal] = []
-        begun = cursor
-        while True:
-            chunk = _read(path, cursor, final)
-            if chunk is None:
-                break
-            seen += scan_counted(scanner, chunk, stream, counts, path)
+        is_alive, left = False, MAX_BYTES
+        while (final or left > 0) and (chunk := _read(log, cursor, final)) is not None:
+            seen += scan_counted(scanner, chunk, log.name, counts, log.path)
+            is_alive = is_alive or scanner.shows_life(chunk.data)
             cursor = chunk.cursor
-            if not final:
-                break
+            left -= len(chunk.data)
         if cursor != begun:
             yield LogRead(
                 at=now,
                 entry=entry,
                 attempt=attempt.number,
-                stream=stream,
+                stream=log.name,
                 cursor=cursor.to_document(),
                 signals=tuple(signal.to_document() for signal in seen),
+                noise=not is_alive,
             )
 
 
@@ -67,8 +83,10 @@ def file_size(path: Path) -> int:
         return 0
 
 
-def _read(path: Path, cursor: Cursor, final: bool) -> Chunk | None:
+def _read(log: FollowedLog, cursor: Cursor, final: bool) -> Chunk | None:
     try:
-        return read_new(path, cursor, final=final)
+        if not cursor.inode and log.since and log.path.stat().st_mtime < log.since:
+            return None
+        return read_new(log.path, cursor, final=final, since=log.since)
     except OSError:
         return None

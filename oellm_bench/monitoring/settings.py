@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from oellm_bench.actions.base import ActionChoice
 from oellm_bench.conditions.base import ConditionChoice
 from oellm_bench.core.option import option
 
@@ -54,16 +55,26 @@ class MonitoringConfig:
         0.0,
         unit="s",
     )
+    cancel_hopeless: bool = option(
+        "cancel a job that waits for what never comes (PartitionTimeLimit, BadConstraints, ...), after telling of it",
+        False,
+    )
     start_conditions: tuple[ConditionChoice, ...] = option("an entry is submitted once all of these hold", ())
     cancel_conditions: tuple[ConditionChoice, ...] = option(
         "an entry is cancelled for good once one of these holds", ()
     )
-    log_signals: tuple[LogSignal, ...] = option("patterns looked for in stdout and stderr", ())
+    logs: tuple[str, ...] = option(
+        "further logs of an entry to follow, of its ranks say: paths with {placeholders}, {attempt_dir} too, and *", ()
+    )
+    ignore_output: tuple[str, ...] = option(
+        "regular expressions for lines that are no sign of life (a keep-alive, a warning that repeats)", ()
+    )
+    log_signals: tuple[LogSignal, ...] = option("patterns looked for in stdout, stderr and `logs`", ())
     signatures: dict[str, LogSignature] = option(
         "causes by name, looked for at the end of the logs of an attempt that crashed", factory=dict
     )
-    actions: dict[str, str | list[str]] = option(
-        "commands by name; {placeholders} from the signal are filled in as one argument each", factory=dict
+    actions: dict[str, ActionChoice] = option(
+        "what signals can ask for, by name: a command as a line or a list, or an action by class_name", factory=dict
     )
     action_timeout_s: float = option("how long one action may run", 3600.0, unit="s")
     action_attempts: int = option("how often a failing action is tried", 3)

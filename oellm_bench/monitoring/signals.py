@@ -6,7 +6,7 @@ import itertools
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from oellm_bench.core.result import ErrorMode
@@ -44,8 +44,9 @@ class SeenSignal:
 class Scanner:
     """The configured patterns, compiled once."""
 
-    def __init__(self, signals: Sequence[LogSignal]) -> None:
+    def __init__(self, signals: Sequence[LogSignal], noise: Sequence[str] = ()) -> None:
         self._signals = [(signal, _compiled(signal)) for signal in signals]
+        self._noise = [re.compile(pattern.encode()) for pattern in noise]
         self._told_of_long_lines = False
 
     def scan(self, chunk: Chunk, stream: str, counts: Mapping[str, int]) -> Iterator[SeenSignal]:
@@ -61,6 +62,13 @@ class Scanner:
             matches = itertools.chain.from_iterable(pattern.finditer(chunk.data, *span) for span in spans)
             for match in itertools.islice(matches, max(left, 0)):
                 yield _seen(signal, match, chunk, stream)
+
+    def shows_life(self, data: bytes) -> bool:
+        """Tell whether there is a line that says something and that is not to be ignored."""
+        if not self._noise:
+            return True
+        lines = (line[:_LONGEST_LINE] for line in re.split(rb"[\r\n]", data) if line.strip())
+        return any(not any(pattern.search(line) for pattern in self._noise) for line in lines)
 
     def _short_lines(self, data: bytes) -> list[tuple[int, int]]:
         spans = list(_spans_of_short_lines(data))
@@ -84,6 +92,9 @@ def signal_problems(config: MonitoringConfig) -> list[Problem]:
         if names.count(signal.name) > 1:
             what = f"two signals are called '{signal.name}'"
             problems.append(Problem(what=what, where=f"{key}.name", fix="rename one"))
+    for index, pattern in enumerate(config.ignore_output):
+        found = _pattern_problems(LogSignal(name="noise", pattern=pattern), "")
+        problems += [replace(problem, where=f"monitoring.ignore_output.{index}") for problem in found]
     return problems
 
 

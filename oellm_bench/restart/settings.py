@@ -72,8 +72,15 @@ def decide(failure: Failure, policies: dict[ErrorMode, RestartPolicy], config: R
     if policy is None:
         return Decision(restart=False, reason=f"no policy for {failure.mode.value}", policy="")
     decision = policy.decide(failure)
-    if not decision.restart:
-        return decision
+    return _within_budgets(decision, failure, config) if decision.restart else decision
+
+
+def restart_asked_for(failure: Failure, config: RestartConfig) -> Decision:
+    """Return what follows an attempt that an action ended to have it restarted: that, within the budgets."""
+    return _within_budgets(Decision(restart=True, reason=failure.reason, policy="RestartAction"), failure, config)
+
+
+def _within_budgets(decision: Decision, failure: Failure, config: RestartConfig) -> Decision:
     spent = _spent(failure, config)
     if spent:
         return Decision(restart=False, reason=spent, policy=decision.policy)

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from compoconf import RegistrableConfigInterface, register_interface
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something for people to know. `key` is its own within the session; `entry` is a name, empty for the session."""
+
+    key: str
+    message: str
+    at: float
+    entry: str = ""
+    attempt: int = 0
 
 
 @register_interface
@@ -24,6 +36,10 @@ class Sink(RegistrableConfigInterface, abc.ABC):
     @abc.abstractmethod
     def process_result(self, result: Mapping[str, Any]) -> None:
         """Take the result of one ended entry (EntryResult as plain values)."""
+
+    def notify(self, notice: Notice) -> None:
+        """Take a notice; a sink that is not for people does nothing about it."""
+        del notice
 
     @abc.abstractmethod
     def finalize(self) -> None:

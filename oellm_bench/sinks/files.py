@@ -1,4 +1,4 @@
-"""results.jsonl in the session's folder: one line per ended entry."""
+"""results.jsonl in the session's folder, one line per ended entry, and notices.jsonl, one per notice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from compoconf import register
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.fileio import atomic_write_text
-from oellm_bench.sinks.base import Sink
+from oellm_bench.sinks.base import Notice, Sink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class FilesSinkConfig(PluginConfig):
     """Results as lines of JSON."""
 
     filename: str = option("name of the file in the session's folder", "results.jsonl")
+    notices: str = option("name of the file of notices in the session's folder", "notices.jsonl")
 
 
 @register
@@ -34,22 +35,39 @@ class FilesSink(Sink):
     def __init__(self, config: FilesSinkConfig) -> None:
         self.config = config
         self._path = Path()
+        self._notices = Path()
 
     def initialize(self, session_name: str, env_data: Mapping[str, Any]) -> None:
         """Find the file."""
-        self._path = Path(env_data["session_dir"]) / self.config.filename
+        folder = Path(env_data["session_dir"])
+        self._path, self._notices = folder / self.config.filename, folder / self.config.notices
 
     def process_result(self, result: Mapping[str, Any]) -> None:
-        """Append the result, on a line of its own also after one that a crash cut short."""
-        with self._path.open("a+b") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
-            cut_short = stream.read(1) not in (b"", b"\n")
-            stream.write(b"\n" * cut_short + json.dumps(result, allow_nan=False).encode() + b"\n")
+        """Append the result."""
+        _append(self._path, result)
+
+    def notify(self, notice: Notice) -> None:
+        """Append the notice."""
+        _append(self._notices, asdict(notice))
 
     def finalize(self) -> None:
-        """Keep the last line of each entry; lines cut short by a crash are dropped."""
-        latest: dict[str, str] = {}
-        for line in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ():
-            with contextlib.suppress(ValueError, KeyError):
-                latest[json.loads(line)["id"]] = line
-        atomic_write_text(self._path, "".join(f"{line}\n" for line in latest.values()))
+        """Keep the last line of each entry and of each notice; lines cut short by a crash are dropped."""
+        _keep_latest(self._path, "id")
+        if self._notices.exists():
+            _keep_latest(self._notices, "key")
+
+
+def _append(path: Path, document: Mapping[str, Any]) -> None:
+    """Append a line, on its own also after one that a crash cut short."""
+    with path.open("a+b") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+        cut_short = stream.read(1) not in (b"", b"\n")
+        stream.write(b"\n" * cut_short + json.dumps(document, allow_nan=False).encode() + b"\n")
+
+
+def _keep_latest(path: Path, key: str) -> None:
+    latest: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, KeyError):
+            latest[json.loads(line)[key]] = line
+    atomic_write_text(path, "".join(f"{line}\n" for line in latest.values()))

@@ -17,6 +17,7 @@ from oellm_bench.core.events import (
     GivenUp,
     Intended,
     LogRead,
+    Noticed,
     Observed,
     Selected,
     SessionFinished,
@@ -127,7 +128,8 @@ def _(event: WentMissing, state: SessionState) -> None:
 def _(event: LogRead, state: SessionState) -> None:
     attempt = state.attempt(event.entry, event.attempt)
     attempt.cursors[event.stream] = dict(event.cursor)
-    attempt.last_output_at = event.at
+    if not event.noise:
+        attempt.last_output_at = event.at
     for signal in event.signals:
         if signal["position"] not in attempt.signal_positions:
             attempt.signal_positions.add(signal["position"])
@@ -158,7 +160,7 @@ def _(event: CancelAsked, state: SessionState) -> None:
         return
     attempt = state.attempt(event.entry, event.attempt)
     if attempt.cancel_by not in CANCELS_FOR_GOOD:
-        attempt.cancel_by, attempt.cancel_reason = event.by, event.reason
+        attempt.cancel_by, attempt.cancel_reason, attempt.cancel_mode = event.by, event.reason, event.mode
 
 
 @apply.register
@@ -196,8 +198,16 @@ def _(event: ActionTried, state: SessionState) -> None:
 
 
 @apply.register
+def _(event: Noticed, state: SessionState) -> None:
+    state.notices.setdefault(event.key, event)
+
+
+@apply.register
 def _(event: Delivered, state: SessionState) -> None:
-    state.delivered.add((event.sink, event.entry))
+    if event.notice:
+        state.told.add((event.sink, event.notice))
+    else:
+        state.delivered.add((event.sink, event.entry))
 
 
 @apply.register

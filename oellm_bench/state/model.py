@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oellm_bench.core.change import Change
-from oellm_bench.core.events import ActionQueued, Intended
+from oellm_bench.core.events import ActionQueued, Intended, Noticed
 from oellm_bench.core.job import JobState
 from oellm_bench.core.result import ErrorMode
 
 # Who cancels an entry, not only an attempt of it.
-CANCELS_FOR_GOOD = ("user", "condition")
+CANCELS_FOR_GOOD = ("user", "condition", "action", "pending")
 
 
 @dataclass
@@ -45,6 +45,7 @@ class AttemptState:
     terminal_since: float | None = None
     cancel_by: str = ""
     cancel_reason: str = ""
+    cancel_mode: str = ""
     cursors: dict[str, dict[str, Any]] = field(default_factory=dict)
     signals: list[dict[str, Any]] = field(default_factory=list)
     signal_positions: set[str] = field(default_factory=set)
@@ -122,6 +123,8 @@ class SessionState:
     tokens: dict[str, Intended] = field(default_factory=dict)
     actions: dict[str, ActionState] = field(default_factory=dict)
     delivered: set[tuple[str, str]] = field(default_factory=set)
+    notices: dict[str, Noticed] = field(default_factory=dict)
+    told: set[tuple[str, str]] = field(default_factory=set)
     finished: bool = False
 
     def attempt(self, entry: str, number: int) -> AttemptState:

@@ -9,7 +9,7 @@ import pytest
 
 from oellm_bench.core.layout import AttemptLayout
 from oellm_bench.monitoring.log_tail import Cursor, read_new
-from oellm_bench.monitoring.logs import read_logs, scan_counted
+from oellm_bench.monitoring.logs import own_logs, read_logs, scan_counted
 from oellm_bench.monitoring.settings import LogSignal, MonitoringConfig
 from oellm_bench.monitoring.signals import MOST_MATCHES, Scanner, signal_problems
 from oellm_bench.state.fold import apply
@@ -161,7 +161,7 @@ def test_the_limit_of_a_signal_holds_for_an_attempt_over_both_streams_and_all_lo
     for path in (layout.stdout, layout.stderr, layout.stdout):
         with path.open("ab") as stream:
             stream.write(b"loss\n" * (MOST_MATCHES // 2 + 100))
-        for event in read_logs("e", attempt, layout, scanner, 0.0, final=False):
+        for event in read_logs("e", attempt, own_logs(attempt, layout), scanner, 0.0, final=False):
             apply(event, state)
     assert len(attempt.signals) == MOST_MATCHES
     assert attempt.cursors["stdout"]["offset"] == layout.stdout.stat().st_size
