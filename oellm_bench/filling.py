@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import PlannedEntry
+from oellm_bench.core.resume import PLACEHOLDER, Resume
 from oellm_bench.errors import ConfigError, Problem, nearest
-from oellm_bench.placeholders import UnknownPlaceholder, by_key_or_suffix, expand, value_text
+from oellm_bench.placeholders import UnknownPlaceholder, by_key_or_suffix, expand, expand_pattern, value_text
 from oellm_bench.rendering.shell_line import fill_line
 
 Lookup = Callable[[str], str | None]
@@ -46,10 +48,30 @@ def fill(
     line = 2 if launch.shell else -1
     argv = tuple(filled(text, fill_line if index == line else expand) for index, text in enumerate(launch.argv))
     environment = {key: filled(value) for key, value in launch.environment.items()}
-    result = replace(launch, argv=argv, environment=environment, cwd=filled(launch.cwd))
+    cwd = filled(launch.cwd)
+    resume = _filled_resume(launch.resume, filled, Path(cwd or Path.cwd()))
+    result = replace(launch, argv=argv, environment=environment, cwd=cwd, resume=resume)
     if problems:
         raise ConfigError(problems)
     return result
+
+
+def _filled_resume(resume: Resume | None, filled: Callable[..., str], cwd: Path) -> Resume | None:
+    """Return what is known of a resume before its job runs: all but which checkpoint there will be."""
+    if resume is None:
+        return None
+
+    def with_checkpoint(text: str, lookup: Lookup) -> str:
+        return expand(text, lambda name: PLACEHOLDER if f"{{{name}}}" == PLACEHOLDER else lookup(name))
+
+    def pattern(text: str, lookup: Lookup) -> str:
+        return expand_pattern(text, lookup, cwd)
+
+    return replace(
+        resume,
+        pattern=filled(resume.pattern, pattern),
+        arguments=tuple(filled(argument, with_checkpoint) for argument in resume.arguments),
+    )
 
 
 def unfilled(err: ValueError, where: str, known: Sequence[str] = ()) -> Problem:

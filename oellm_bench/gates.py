@@ -178,10 +178,15 @@ class Gates:
         def other(name: str) -> Progress | None:
             return progress(state.entries.get(self._ids.get(name, "")))
 
+        def signals(name: str, signal: str) -> int:
+            known = state.entries.get(self._ids.get(name, ""))
+            return 0 if known is None else known.signals_called(signal)
+
         return Facts(
             lookup=lookup,
             folder=Path(planned.cwd),
             progress=other,
+            signals=signals,
             run=self._commands.run,
             waiting_s=now - entry.selected_at,
             running_s=None if started is None else now - started,

@@ -158,7 +158,7 @@ def _draft(point: ConfiguredPoint) -> _Draft:
 
 
 def _identity_of(launch: LaunchCommand) -> dict[str, Any]:
-    return {name: value for name, value in vars(launch).items() if name not in ("reads", "progress")}
+    return {name: value for name, value in vars(launch).items() if name not in ("reads", "progress", "resume")}
 
 
 def _ray_identity(ray: RayHead) -> dict[str, Any]:
@@ -233,6 +233,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         watch=watch,
         capture=project.capture,
         progress=draft.launch.progress,
+        resume=filled.resume,
         image=str(getattr(project.container, "image", "")),
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import signal
 import socket
@@ -19,7 +18,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from oellm_bench import shell
 from oellm_bench.core.plan import read_entry
@@ -28,7 +26,9 @@ from oellm_bench.errors import EXIT_USAGE, StateError
 from oellm_bench.fileio import atomic_write_json, is_there, read_json
 from oellm_bench.job import folders, ray_state
 from oellm_bench.job.attempt import Attempt, next_number
+from oellm_bench.job.call import call_parser
 from oellm_bench.job.observation import Observation
+from oellm_bench.job.resuming import newest_checkpoint
 from oellm_bench.job.supervise import TIME_UP, Ended, Launch, hold_signals, supervise
 from oellm_bench.results.collect import collect
 from oellm_bench.results.settled import settle
@@ -44,7 +44,7 @@ _TASKS_LIMIT_S = 50.0  # a little more than the program allows itself
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the entry that the command line names and return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = call_parser().parse_args(arguments)
     try:
         attempt = _attempt(options)
         if options.dry_run:
@@ -66,6 +66,8 @@ def _run(attempt: Attempt, token: str) -> int:
     name = f"entry={attempt.entry.name} attempt={attempt.number}"
     folders.prepare(attempt)
     _say(f"{name} logs={shell.quote(str(attempt.files.root))} command={_one_line(attempt)}")
+    if attempt.checkpoint:
+        _say(f"{name} resumes from {shell.quote(attempt.checkpoint)}")
     observation = Observation(attempt)
     ended = supervise(replace(_launch(attempt), at_end=lambda number: _take_leave(attempt, observation, number)))
     folders.reopen(attempt)
@@ -83,6 +85,7 @@ def _run(attempt: Attempt, token: str) -> int:
     if full and not record.message:
         record = replace(record, message=full)
     result = collect(attempt.entry, record, attempt.layout, note, resources)
+    result = replace(result, resumed_from=attempt.checkpoint)
     record = _agreeing(record, result)
     code = _exit_code(record, ended.signal)
     trouble = _write_results(attempt, result)
@@ -144,19 +147,24 @@ def _launch(attempt: Attempt) -> Launch:
 
 
 def _record(attempt: Attempt, token: str, ended: Ended) -> ExitRecord:
-    restarts = os.environ.get("SLURM_RESTART_COUNT", "")
     return ExitRecord(
         token=token,
         attempt=attempt.number,
         returncode=ended.returncode,
         failure=ended.failure.value if ended.failure else "",
         message=ended.message,
-        restarts=int(restarts) if restarts.isdecimal() else 0,
+        restarts=_restarts(),
         job_id=_job_id(),
         host=socket.gethostname(),
         started_at=ended.started_at,
         ended_at=ended.ended_at,
     )
+
+
+def _restarts() -> int:
+    """Return how often SLURM has requeued this job."""
+    text = os.environ.get("SLURM_RESTART_COUNT", "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _job_id() -> str:
@@ -224,7 +232,10 @@ def _attempt(options: argparse.Namespace) -> Attempt:
     if options.timeout_s is not None:
         entry = replace(entry, timeout_s=options.timeout_s)
     first = Attempt(entry=entry, number=1, session=sweep.parent)
-    return replace(first, number=options.attempt or next_number(first.layout))
+    attempt = replace(first, number=options.attempt or next_number(first.layout))
+    if entry.resume is None or (attempt.number == 1 and not _restarts()):
+        return attempt
+    return replace(attempt, checkpoint=newest_checkpoint(entry.resume))
 
 
 def _description(attempt: Attempt) -> str:
@@ -255,39 +266,6 @@ def _fail(message: str, code: int) -> int:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"run_entry: {message}\n")
     return code
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line: it goes into a job's log, not to a person at a terminal."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with the message."""
-        sys.exit(_fail(message, EXIT_USAGE))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="run_entry", description="Run one entry of a plan inside its job.")
-    parser.add_argument("--sweep", required=True, help="the plan, sweep.json; its folder is the session's")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--index", type=int, help="the entry's index in the plan")
-    which.add_argument("--entry", help="the entry's id")
-    parser.add_argument("--attempt", type=_positive_int, help="default: one more than there are")
-    parser.add_argument("--token", default="", help="the job name of this submission, kept in exit.json")
-    parser.add_argument("--timeout-s", type=_positive_float, help="in place of the plan's time limit")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be run; change nothing")
-    return parser
-
-
-def _positive_int(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-def _positive_float(text: str) -> float:
-    if not 0 < (value := float(text)) < math.inf:
-        raise ValueError
-    return value
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from compoconf import register
 from oellm_bench.backends.arguments import Arguments, to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.backends.progress import progress_problems
+from oellm_bench.backends.resume import ResumeConfig
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
@@ -29,6 +30,7 @@ class CommandBackendConfig(PluginConfig):
     progress: str = option(
         "regular expression with a group `iteration` for lines that tell how far it is; other groups are kept too", ""
     )
+    resume: ResumeConfig = option("how a restart goes on from a checkpoint", factory=ResumeConfig)
 
 
 @register
@@ -50,7 +52,7 @@ class CommandBackend(Backend):
                 to_argv(value if field == "args" or isinstance(value, list) else "")
             except ValueError as err:
                 problems.append(Problem(what=str(err), where=field, fix="give words, numbers or booleans"))
-        return [*problems, *progress_problems(self.config.progress)]
+        return [*problems, *progress_problems(self.config.progress), *self.config.resume.problems()]
 
     def build_launch_command(self) -> LaunchCommand:
         """Return the list as argv; a line becomes `bash -c LINE bash ARGS`, so "$@" holds the arguments."""
@@ -58,9 +60,10 @@ class CommandBackend(Backend):
         shell = isinstance(command, str)
         argv = ("bash", "-c", command, "bash") if isinstance(command, str) else to_argv(command)
         return LaunchCommand(
-            argv=(*argv, *extra) if extra or not shell else argv[:3],
+            argv=(*argv, *extra) if extra or not shell or self.config.resume.checkpoints else argv[:3],
             environment={name: value_text(value) for name, value in self.config.environment.items()},
             cwd=self.config.cwd,
             shell=shell,
             progress=self.config.progress,
+            resume=self.config.resume.resume(),
         )

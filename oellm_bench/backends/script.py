@@ -12,6 +12,7 @@ from compoconf import register
 from oellm_bench.backends.arguments import Arguments, to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.backends.progress import progress_problems
+from oellm_bench.backends.resume import ResumeConfig
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
@@ -34,6 +35,7 @@ class ScriptBackendConfig(PluginConfig):
     progress: str = option(
         "regular expression with a group `iteration` for lines that tell how far it is; other groups are kept too", ""
     )
+    resume: ResumeConfig = option("how a restart goes on from a checkpoint", factory=ResumeConfig)
 
 
 @register
@@ -57,7 +59,7 @@ class ScriptBackend(Backend):
             to_argv(self.config.args)
         except ValueError as err:
             problems.append(Problem(what=str(err), where="args", fix="give words, numbers or booleans"))
-        return [*problems, *progress_problems(self.config.progress)]
+        return [*problems, *progress_problems(self.config.progress), *self.config.resume.problems()]
 
     def build_launch_command(self) -> LaunchCommand:
         """Return `python SCRIPT ARGS --benchmark-results-path DIR`; a path given in ARGS is kept."""
@@ -70,6 +72,7 @@ class ScriptBackend(Backend):
             cwd=self.config.cwd,
             reads=(str(self._script().parent),),
             progress=self.config.progress,
+            resume=self.config.resume.resume(),
         )
 
     def _script(self) -> Path:

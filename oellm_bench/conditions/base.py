@@ -42,7 +42,8 @@ class Facts:
     """What a condition may look at, beside the file system.
 
     `lookup` gives the entry's own values for templates; relative paths start from `folder`. `progress` tells how
-    far another entry is, None for one that is not part of this session. `run` returns how a command ended, None while
+    far another entry is, None for one that is not part of this session; `signals` how often its logs have given a
+    signal, in all its attempts. `run` returns how a command ended, None while
     it has not (it never blocks): `(argv, folder, timeout_s, every_s)`. `waiting_s` is how long the entry has waited to
     be submitted, `running_s` how long its attempt has run, None where it does not.
     """
@@ -50,6 +51,7 @@ class Facts:
     lookup: Callable[[str], str | None]
     folder: Path
     progress: Callable[[str], Progress | None]
+    signals: Callable[[str, str], int]
     run: Callable[[Sequence[str], Path, float, float], Completed | None]
     waiting_s: float
     running_s: float | None

@@ -8,7 +8,7 @@ from typing import Literal
 
 from compoconf import register
 
-from oellm_bench.conditions.base import Condition, Facts, Finding, at_least
+from oellm_bench.conditions.base import Condition, Facts, Finding, at_least, not_empty
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
@@ -97,6 +97,47 @@ class EntryStateCondition(Condition):
         over = progress in ("succeeded", "failed")
         holds = {"started": progress != "waiting", "over": over}.get(wanted, progress == wanted)
         return Finding(holds=holds, is_final=over, reason=f"{name}: {progress}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalSeenConfig(PluginConfig):
+    """Another entry of the session has given a log signal."""
+
+    entry: str = option("name of the other entry; {placeholders} are filled in")
+    signal: str = option("name of the signal (monitoring.log_signals)")
+    times: int = option("how often, in all attempts of the entry", 1)
+
+
+@register
+class SignalSeenCondition(Condition):
+    """Holds once the logs of the other entry have given the signal so often: its first checkpoint is there, say."""
+
+    config: SignalSeenConfig
+
+    def __init__(self, config: SignalSeenConfig) -> None:
+        self.config = config
+
+    def validate(self) -> Sequence[Problem]:
+        """Refuse a signal without a name, and a number that asks for nothing."""
+        return [*not_empty("signal", self.config.signal), *at_least("times", self.config.times, 1)]
+
+    def entries(self) -> Sequence[str]:
+        """Return the other entry's name."""
+        return (self.config.entry,)
+
+    def requires(self) -> Sequence[str]:
+        """Return the other entry's name."""
+        return (self.config.entry,)
+
+    def check(self, facts: Facts) -> Finding:
+        """Count the signals; of an entry that is over no more will come."""
+        name, wanted = facts.fill(self.config.entry), self.config.times
+        progress = facts.progress(name)
+        if progress is None:
+            return Finding(holds=False, is_final=True, reason=f"{name} is not part of this session")
+        seen = min(facts.signals(name, self.config.signal), wanted)
+        is_final = seen >= wanted or progress in ("succeeded", "failed")
+        return Finding(holds=seen >= wanted, is_final=is_final, reason=f"{name}: {self.config.signal} {seen}/{wanted}")
 
 
 @dataclass(frozen=True, kw_only=True)

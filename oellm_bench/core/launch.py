@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from oellm_bench.core.resume import Resume
+
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchCommand:
@@ -13,7 +15,7 @@ class LaunchCommand:
     `shell` marks argv as `bash -c LINE ...`: values filled into LINE are quoted as one shell word each.
     `cwd` empty means the folder the campaign was submitted from. `reads`: folders of the node, beside that one, that
     the command needs to see in a container too. `progress`: a regular expression with a group `iteration`, and others
-    of any name, that matches the lines telling how far the command is.
+    of any name, that matches the lines telling how far the command is. `resume`: how a later attempt goes on.
     """
 
     argv: tuple[str, ...]
@@ -22,3 +24,4 @@ class LaunchCommand:
     shell: bool = False
     reads: tuple[str, ...] = ()
     progress: str = ""
+    resume: Resume | None = None

@@ -12,6 +12,7 @@ from typing import Any
 from oellm_bench.core.capture import Capture
 from oellm_bench.core.requirement import Requirement
 from oellm_bench.core.resources import RayHead, Resources
+from oellm_bench.core.resume import Resume
 from oellm_bench.errors import StateError
 
 SCHEMA_VERSION = 1
@@ -29,7 +30,7 @@ class PlannedEntry:
     asked of sbatch beside that; `memory` (`mem=64G`) and `exclude` too, which a restart may change; `pinned`: to nodes
     named by the user. `contract`: whether benchmark_results/metrics.json must be there after exit 0. `watch`: index
     into Plan.watch. `progress`: the pattern of lines that tell how far the command is. `image`: the container's, empty
-    where there is none. `script` is relative to the session folder.
+    where there is none. `resume`: how a later attempt goes on. `script` is relative to the session folder.
     """
 
     index: int
@@ -60,6 +61,7 @@ class PlannedEntry:
     capture: Capture = field(default_factory=Capture)
     progress: str = ""
     image: str = ""
+    resume: Resume | None = None
 
 
 def node_hours(entries: Iterable[PlannedEntry]) -> float:
@@ -122,6 +124,7 @@ def entry_document(entry: PlannedEntry) -> dict[str, Any]:
         "resources": vars(entry.resources),
         "ray": vars(entry.ray),
         "capture": vars(entry.capture),
+        "resume": None if entry.resume is None else vars(entry.resume),
         "requirements": [vars(requirement) for requirement in entry.requirements],
     }
 
@@ -185,6 +188,8 @@ def _entry(document: Mapping[str, Any]) -> PlannedEntry:
     values["after"] = tuple(values.get("after", ()))
     values["passthrough"] = tuple(values.get("passthrough", ()))
     values["capture"] = Capture(**values.get("capture", {}))
+    resume = values.get("resume")
+    values["resume"] = Resume(**{**resume, "arguments": tuple(resume["arguments"])}) if resume else None
     values["resources"] = Resources(**values["resources"])
     values["ray"] = RayHead(**values["ray"])
     values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])

@@ -97,7 +97,7 @@ class EntryResult:
     """`results.json`: the normalised result of an entry.
 
     `metrics` and `params` are the script's own; `exec_time_s` is the command's run time,
-    `resources` what it used: `cpu_s`, `peak_rss_bytes`, ...
+    `resources` what it used: `cpu_s`, `peak_rss_bytes`, ...; `resumed_from`: the checkpoint it went on from.
     """
 
     name: str
@@ -116,6 +116,7 @@ class EntryResult:
     stages: Mapping[str, Any] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
     requirements_not_met: tuple[str, ...] = ()
+    resumed_from: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return plain JSON values."""

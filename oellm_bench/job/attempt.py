@@ -21,11 +21,15 @@ _OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VI
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One attempt of one entry, ready to run; making it changes nothing on disk."""
+    """One attempt of one entry, ready to run; making it changes nothing on disk.
+
+    `checkpoint`: the path of the one it goes on from, empty where it begins anew.
+    """
 
     entry: PlannedEntry
     number: int
     session: Path
+    checkpoint: str = ""
 
     @property
     def layout(self) -> EntryLayout:
@@ -65,10 +69,12 @@ class Attempt:
     @property
     def argv(self) -> tuple[str, ...]:
         """The exact command line: launcher, payload where Ray is wanted, command."""
-        entry = self.entry
-        if not entry.ray.enabled:
-            return self.launcher + entry.argv
-        return (*self.launcher, self._python, str(self.payload), "ray", str(self.ray_spec), "--", *entry.argv)
+        command = self.entry.argv
+        if self.entry.resume is not None and self.checkpoint:
+            command += self.entry.resume.arguments_for(self.checkpoint)
+        if not self.entry.ray.enabled:
+            return self.launcher + command
+        return (*self.launcher, self._python, str(self.payload), "ray", str(self.ray_spec), "--", *command)
 
     @property
     def _python(self) -> str:
@@ -152,6 +158,7 @@ class Attempt:
             "OELLM_BENCH_ATTEMPT": str(self.number),
             "OELLM_BENCH_RESULTS_PATH": str(self.layout.benchmark_results),
             "OELLM_BENCH_SCRATCH": str(self.layout.scratch),
+            **({"OELLM_BENCH_CHECKPOINT": self.checkpoint} if self.checkpoint else {}),
         }
 
     def ray_spec_text(self, environment: Mapping[str, str]) -> str:

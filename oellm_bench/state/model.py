@@ -100,6 +100,10 @@ class EntryState:
         """Whether its first attempt is still to be made."""
         return not (self.attempts or self.over or self.cancelled)
 
+    def signals_called(self, name: str) -> int:
+        """Return how many signals of that name its attempts have given."""
+        return sum(signal["name"] == name for attempt in self.attempts for signal in attempt.signals)
+
     def restarts_for(self, mode: ErrorMode) -> int:
         """Return how many attempts that ended in `mode` were followed by another one."""
         return sum(attempt.mode is mode for attempt in self.attempts[:-1])

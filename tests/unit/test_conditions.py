@@ -29,6 +29,7 @@ def check(folder, *, waiting_s=10.0, running_s=None, pool=None, **document):
     facts = Facts(
         lookup={"dir": str(folder)}.get,
         folder=folder,
+        signals=lambda name, signal: 0,
         progress=PROGRESS.get,
         run=pool.run,
         waiting_s=waiting_s,
