@@ -16,6 +16,7 @@ from oellm_bench.delivery import SinkDelivery
 from oellm_bench.following import LogFollower
 from oellm_bench.gates import CommandPool, Gates
 from oellm_bench.monitor import Monitor
+from oellm_bench.requeueing import Requeuer
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
 from oellm_bench.sinks.base import Sink
@@ -78,6 +79,7 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
         store=store,
         scheduler=submitter.scheduler,
         submitter=submitter,
+        requeuer=Requeuer(store=store, scheduler=submitter.scheduler, clock=clock),
         settings=settings,
         gates=make_gates(session, plan, settings),
         follower=LogFollower(plan, session.layout, settings, embedded=session.is_embedded),

@@ -39,7 +39,9 @@ class Book:
         found = [self._single(entry, 1, Change(), now, state) for entry in fresh if entry.task is None or entry.after]
         found += self._arrays(in_arrays, state, now, limits)
         again = [
-            e for e in state.entries.values() if e.restart_due and e.not_before <= now and self._may_start(e, state)
+            e
+            for e in state.entries.values()
+            if e.restart_due and not e.requeue_due and e.not_before <= now and self._may_start(e, state)
         ]
         for entry in again[: None if places is None else max(places - len(fresh), 0)]:
             last = entry.attempts[-1]

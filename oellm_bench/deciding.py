@@ -73,6 +73,7 @@ class _Judge:
             **vars(decision.change),
             not_before=self.now + decision.delay_s if decision.delay_s else 0.0,
             as_planned=decision.as_planned,
+            requeue=decision.requeue,
         )
 
     def _decision(self, planned: PlannedEntry, entry: EntryState, attempt: AttemptState) -> Decision | None:

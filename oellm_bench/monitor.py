@@ -29,8 +29,9 @@ from oellm_bench.gates import Gates
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.heartbeat import iteration, read_heartbeat
 from oellm_bench.monitoring.pending import waits_in_vain
-from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations
+from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations, stragglers
 from oellm_bench.monitoring.stop_order import may_be_cancelled
+from oellm_bench.requeueing import Requeuer
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
 from oellm_bench.sinks.base import Notice
@@ -63,6 +64,7 @@ class Monitor:
     store: SessionStore
     scheduler: Scheduler
     submitter: Submitter
+    requeuer: Requeuer
     settings: tuple[WatchSettings, ...]
     gates: Gates
     actions: ActionRunner
@@ -86,14 +88,16 @@ class Monitor:
         self.submitter.adopt(snapshot)
         self.submitter.resend_lost(snapshot)
         matched = self.submitter.take_in(snapshot)
+        self.requeuer.give_up_lost(matched, snapshot)
         self._commit(lambda: self._log_events(snapshot))
         if snapshot.queue_answered:  # who cannot see what runs cannot tell what hangs
             self._commit(lambda: self._hopeless(snapshot))
-        self._cancel(matched)
+        self._cancel(matched, snapshot)
         self._commit(lambda: self._endings(snapshot))
         self._commit(self._decisions)
         self._commit(lambda: self.gates.step(self.store.state, self.clock.now()))
         self.submitter.submit_due()
+        self.requeuer.requeue_due()
         self._commit(lambda: self.actions.step(self.store.state, self.clock.now()))
         # Outside of the lock: a sink may take its time, and a cancel must not wait for it.
         delivered = [
@@ -181,15 +185,18 @@ class Monitor:
             yield from waits_in_vain(entry, attempt, self._settings(entry).monitoring, told, snapshot.taken_at)
         yield from self.stalls.events(self._live(), snapshot.taken_at)
 
-    def _cancel(self, matched: Matched) -> None:
+    def _cancel(self, matched: Matched, snapshot: Snapshot) -> None:
         """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
         wanted = [attempt for entry, attempt in self._live() if attempt.cancel_by and self._is_ready(entry, attempt)]
         jobs = cancellable(matched, wanted)
         for duplicate in matched.duplicates:
             _log.warning("job %s runs an attempt that another job runs too; it is cancelled", duplicate)
-        if jobs or matched.duplicates:
+        late = [job for job in stragglers(snapshot, self.store.state) if job not in matched.duplicates]
+        for job in late:
+            _log.warning("job %s runs an attempt that is over; it is cancelled", job)
+        if jobs or matched.duplicates or late:
             try:
-                self.scheduler.cancel([*jobs, *matched.duplicates])
+                self.scheduler.cancel([*jobs, *matched.duplicates, *late])
             except SchedulerUnavailable as err:
                 _log.warning("cancel will be tried again: %s", err)
 

@@ -39,7 +39,7 @@ FLOORS = (
         for name in (
             "assemble book checking delivery filling history job judging monitor ordering planning run_entry "
             "scripting session session_writing submission deciding gates observer view triggers watch following "
-            "stalls".split()
+            "requeueing stalls".split()
         )
     ),
 )

@@ -182,6 +182,10 @@ def _restart_problems(project: Project) -> list[Problem]:
         *_number_problems("restart", project.restart),
         *_number_problems("restart.bad_nodes", project.restart.bad_nodes),
     ]
+    if any(item.how == "requeue" for item in policies) and not sbatch.value_of(project.slurm.sbatch, "requeue"):
+        fix = "set slurm.sbatch.requeue: true"
+        what = "how: requeue is asked for, and jobs are submitted with --no-requeue"
+        numbers.append(Problem(what=what, where="restart.restart_policies", fix=fix))
     return [*numbers, *unusable] + [
         Problem(
             what=f"'{item.mode}' is no error mode",

@@ -165,7 +165,7 @@ class Ended(Event):
 class Decided(Event):
     """What follows the end of an attempt: a restart, changed so and not before then, or the end of the entry.
 
-    `as_planned`: memory and nodes are those of the plan again.
+    `as_planned`: memory and nodes are those of the plan again. `requeue`: the same job goes back into the queue.
     """
 
     entry: str
@@ -178,6 +178,25 @@ class Decided(Event):
     exclude: tuple[str, ...] = ()
     not_before: float = 0.0
     as_planned: bool = False
+    requeue: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requeued(Event):
+    """An ended job is about to be put back into the queue: its attempt goes on under the same id."""
+
+    entry: str
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequeueFailed(Event):
+    """A job did not go back into the queue: `unsent` (nobody there, it is tried again), or for good."""
+
+    entry: str
+    attempt: int
+    message: str
+    unsent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

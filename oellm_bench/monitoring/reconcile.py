@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from oellm_bench.core.events import Event, Observed, Submitted, WentMissing
-from oellm_bench.core.job import JobId, JobStatus, Snapshot
+from oellm_bench.core.job import JobId, JobState, JobStatus, Snapshot
 from oellm_bench.state.model import AttemptState, SessionState
+
+_LIVE = (JobState.PENDING, JobState.CONFIGURING, JobState.RUNNING, JobState.SUSPENDED)
 
 Rows = Mapping[tuple[str, int | None], JobStatus]
 
@@ -62,6 +64,8 @@ def _observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snap
     """
     row = matched.rows.get((attempt.token, attempt.task))
     now = snapshot.taken_at
+    if row is not None and is_stale(row, attempt):
+        return
     if row is None:
         everyone_answered = snapshot.queue_answered and snapshot.accounting_answered
         # A job that was submitted after the scheduler was asked cannot be in its answer.
@@ -97,6 +101,27 @@ def cancellable(matched: Matched, attempts: Iterable[AttemptState]) -> list[JobI
     """
     rows = (matched.rows.get((attempt.token, attempt.task)) for attempt in attempts)
     return [row.job_id for row in rows if row is not None and not row.state.is_terminal]
+
+
+def is_stale(row: JobStatus, attempt: AttemptState) -> bool:
+    """Tell whether a row is of the job's last run, before it was put back into the queue."""
+    if attempt.requeued_after is None or attempt.started_at is not None:
+        return False
+    return row.state.is_terminal and (row.started_at or 0.0) == attempt.requeued_after
+
+
+def stragglers(snapshot: Snapshot, state: SessionState) -> Iterator[JobId]:
+    """Yield jobs that live although their attempts are over: lost ones that turned up, and ended ones that another
+    hand put back into the queue. Nothing waits for what they do, and another attempt may be at work.
+    """
+    for row in snapshot.jobs:
+        if row.state not in _LIVE or row.name not in state.tokens:
+            continue
+        of_task = [
+            (entry, attempt) for entry, attempt in state.of_token(row.name) if attempt.task in (None, row.job_id.task)
+        ]
+        if of_task and all(attempt.is_over for _, attempt in of_task):
+            yield row.job_id
 
 
 def _differs(row: JobStatus, attempt: AttemptState) -> bool:

@@ -37,7 +37,10 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What follows: a restart with some change, `delay_s` from now at the earliest; or the end of the entry."""
+    """What follows: a restart with some change, `delay_s` from now at the earliest; or the end of the entry.
+
+    `requeue`: by the same job, if the cluster takes it back.
+    """
 
     restart: bool
     reason: str
@@ -45,6 +48,7 @@ class Decision:
     change: Change = field(default_factory=Change)
     delay_s: float = 0.0
     as_planned: bool = False
+    requeue: bool = False
 
 
 @register_interface

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from oellm_bench.core.change import Change
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.result import ErrorMode
@@ -27,6 +28,10 @@ class ModePolicy:
 
     mode: str = option(f"error mode: {', '.join(mode.value for mode in ErrorMode)}")
     implementation: PolicyChoice = option("the policy, by class_name")
+    how: Literal["resubmit", "requeue"] = option(
+        "a new job, or the same one put back into the queue (scontrol requeue) where nothing of it is to change",
+        "resubmit",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,8 @@ def decide(failure: Failure, policies: dict[ErrorMode, RestartPolicy], config: R
     if policy is None:
         return Decision(restart=False, reason=f"no policy for {failure.mode.value}", policy="")
     decision = policy.decide(failure)
+    if decision.restart and decision.change == Change() and _how(failure.mode, config) == "requeue":
+        decision = replace(decision, requeue=True)
     return _within_budgets(decision, failure, config) if decision.restart else decision
 
 
@@ -113,5 +120,16 @@ def _spent(failure: Failure, config: RestartConfig) -> str:
 
 
 def _policy_for(mode: ErrorMode, policies: dict[ErrorMode, RestartPolicy]) -> RestartPolicy | None:
-    chain: Sequence[ErrorMode | None] = (mode, mode.parent)
-    return next((policies[kind] for kind in chain if kind is not None and kind in policies), None)
+    return next((policies[kind] for kind in _chain(mode) if kind in policies), None)
+
+
+def _how(mode: ErrorMode, config: RestartConfig) -> str:
+    ways = {item.mode: item.how for item in config.restart_policies}
+    return next((ways[kind.value] for kind in _chain(mode) if kind.value in ways), "")
+
+
+def _chain(mode: ErrorMode) -> Iterator[ErrorMode]:
+    """Yield the modes whose policy applies, the mode's own first."""
+    yield mode
+    if mode.parent is not None:
+        yield mode.parent

@@ -11,6 +11,7 @@ from pathlib import Path
 from compoconf import RegistrableConfigInterface, register_interface
 
 from oellm_bench.core.job import JobId, Snapshot
+from oellm_bench.errors import SubmissionRejected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,14 @@ class Scheduler(RegistrableConfigInterface, abc.ABC):
 
         Raises SchedulerUnavailable.
         """
+
+    def requeue(self, job_id: JobId) -> None:
+        """Put an ended job back into the queue, under its id.
+
+        Raises SubmissionUnclear where it may have happened, SchedulerUnavailable where nothing was sent, and any other
+        SchedulerError where it cannot be done.
+        """
+        raise SubmissionRejected(f"{type(self).__name__} cannot put job {job_id} back into the queue")
 
     @abc.abstractmethod
     def limits(self) -> Limits:

@@ -152,6 +152,17 @@ class SlurmClient(Scheduler):
             return
         self._ask("scancel", *_cancel_arguments(job_ids))
 
+    def requeue(self, job_id: JobId) -> None:
+        """Call scontrol requeue: of a job that the controller still knows, and that has --requeue."""
+        done = self._calls.call(("scontrol", "requeue", str(job_id)), query_environment(os.environ))
+        message = failure_text(done)
+        if done.returncode is None or done.returncode < 0 or any(text in message for text in _UNCLEAR):
+            raise SubmissionUnclear(message)
+        if any(text in message for text in _NOT_SENT):
+            raise SchedulerUnavailable(message)
+        if done.returncode != 0:
+            raise SubmissionRejected(message)
+
     def limits(self) -> Limits:
         """Read the cluster's configuration."""
         return Limits(max_array_size=slurm_parse.max_array_size(self._ask("scontrol", "show", "config")))

@@ -19,6 +19,8 @@ from oellm_bench.core.events import (
     LogRead,
     Noticed,
     Observed,
+    Requeued,
+    RequeueFailed,
     Selected,
     SessionFinished,
     SubmissionFailed,
@@ -174,12 +176,28 @@ def _(event: Ended, state: SessionState) -> None:
 
 
 @apply.register
+def _(event: Requeued, state: SessionState) -> None:
+    entry = state.entries[event.entry]
+    before = state.attempt(event.entry, event.attempt)
+    entry.restart_due = entry.requeue_due = entry.over = False
+    entry.attempts.append(before.next_incarnation(event.at))
+
+
+@apply.register
+def _(event: RequeueFailed, state: SessionState) -> None:
+    entry = state.entries[event.entry]
+    entry.attempts.pop()
+    entry.restart_due, entry.requeue_due = not entry.cancelled, event.unsent
+    entry.over = entry.cancelled
+
+
+@apply.register
 def _(event: Decided, state: SessionState) -> None:
     entry = state.entries[event.entry]
     entry.restart_due = event.restart and not entry.cancelled
     entry.over = not entry.restart_due
     entry.next_change, entry.not_before = _change(event), event.not_before
-    entry.as_planned = event.as_planned
+    entry.as_planned, entry.requeue_due = event.as_planned, event.requeue
     entry.decision, entry.policy = event.reason, event.policy
     state.attempt(event.entry, event.attempt).decision = event.reason
 

@@ -59,6 +59,27 @@ class AttemptState:
     iteration: float | None = None
     over_at: float = 0.0
     decision: str = ""
+    requeued_after: float | None = None
+
+    def next_incarnation(self, now: float) -> AttemptState:
+        """Return what is known of the attempt once its job is back in the queue.
+
+        `requeued_after` is when the job had started before: what the scheduler says of that start is old by then.
+        """
+        return AttemptState(
+            number=self.number,
+            token=self.token,
+            task=self.task,
+            timeout_s=self.timeout_s,
+            intended_at=now,
+            change=self.change,
+            submitted_at=now,
+            job_id=self.job_id,
+            state=JobState.PENDING,
+            restarts=self.restarts + 1,
+            cursors=dict(self.cursors),
+            requeued_after=self.started_at or 0.0,
+        )
 
     @property
     def may_be_over(self) -> bool:
@@ -78,6 +99,7 @@ class EntryState:
     id: str
     attempts: list[AttemptState] = field(default_factory=list)
     restart_due: bool = False
+    requeue_due: bool = False
     cancelled: bool = False
     selected_at: float = 0.0
     gate_open: bool = False
@@ -133,7 +155,7 @@ class SessionState:
 
     def attempt(self, entry: str, number: int) -> AttemptState:
         """Return one attempt. Raises KeyError where there is none."""
-        for attempt in self.entries[entry].attempts:
+        for attempt in reversed(self.entries[entry].attempts):  # the newest incarnation of one that was requeued
             if attempt.number == number:
                 return attempt
         raise KeyError(f"entry {entry} has no attempt {number}")
