@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # what changed with each: state/migration.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +248,11 @@ class SessionFinished(Event):
 
 
 _KINDS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+# What JSON has as lists. The annotations are text here.
+_TUPLES = {
+    name: [item.name for item in dataclasses.fields(kind) if str(item.type).startswith("tuple")]
+    for name, kind in _KINDS.items()
+}
 
 
 def from_document(document: Mapping[str, Any]) -> Event:
@@ -258,9 +263,9 @@ def from_document(document: Mapping[str, Any]) -> Event:
     kind = _KINDS.get(values.pop("event", ""))
     if kind is None:
         raise ValueError(f"unknown event {document.get('event')!r}")
-    for item in dataclasses.fields(kind):
-        if isinstance(values.get(item.name), list):
-            values[item.name] = tuple(values[item.name])
+    for name in _TUPLES[kind.__name__]:
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
     try:
         return kind(**values)
     except TypeError as err:

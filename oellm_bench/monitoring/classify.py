@@ -50,8 +50,6 @@ class Verdict:
 
 # States that a cancel may have led to; what had ended otherwise before the cancel came keeps its own cause.
 _CANCELLED = (JobState.CANCELLED, JobState.REVOKED, JobState.UNKNOWN)
-# Earlier releases wrote down who asked, not what for.
-_ASKED_BEFORE = {"stall": ErrorMode.STALL.value}
 # squeue's reason for a job that waits for ever (JOB REASON CODES in squeue(1)).
 DEPENDENCY_NEVER_SATISFIED = "DependencyNeverSatisfied"
 # What slurmstepd writes when it ends a job for its memory; without cgroups the state is a plain FAILED.
@@ -101,9 +99,8 @@ def _of_cancel(evidence: Evidence, returncode: int | None) -> Verdict | None:
     if evidence.cancel_by == "dependency" or invalid:
         reason = "the job it depends on did not end as it should"
         return Verdict(mode=ErrorMode.DEPENDENCY_FAILED, reason=reason)
-    asked = evidence.cancel_mode or _ASKED_BEFORE.get(evidence.cancel_by, "")
-    if asked and evidence.state in _CANCELLED:
-        return Verdict(mode=ErrorMode(asked), reason=evidence.cancel_reason, returncode=returncode)
+    if evidence.cancel_mode and evidence.state in _CANCELLED:
+        return Verdict(mode=ErrorMode(evidence.cancel_mode), reason=evidence.cancel_reason, returncode=returncode)
     if evidence.state in _CANCELLED and (evidence.cancel_by or evidence.state is not JobState.UNKNOWN):
         return Verdict(mode=ErrorMode.CANCELLED, reason=_canceller(evidence), returncode=returncode)
     if evidence.vanished_unstarted and evidence.record is None and evidence.waited_for_others:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from oellm_bench.core.events import Event, from_document
+from oellm_bench.core.events import SCHEMA_VERSION, Event, from_document
 from oellm_bench.errors import StateError
+from oellm_bench.state.migration import migrated, version_of
 
 
 class Journal:
@@ -21,21 +22,24 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
+        self._version = SCHEMA_VERSION
 
-    def read_new(self) -> list[Event]:
-        """Return the events appended since the last call, by whichever process. Raises StateError."""
+    def read_new(self) -> Iterator[Event]:
+        """Yield the events appended since the last call, by whichever process. Raises StateError."""
         try:
             with self.path.open("rb") as stream:
                 stream.seek(self._offset)
-                data = stream.read()
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        return
+                    event = self._event(line) if line != b"\n" else None
+                    self._offset += len(line)
+                    if event is not None:
+                        yield event
         except FileNotFoundError:
-            return []
+            return
         except OSError as err:
             raise StateError(f"{self.path} cannot be read ({err.strerror}); nothing was changed") from err
-        whole = data[: data.rfind(b"\n") + 1]
-        events = [self._event(line) for line in whole.split(b"\n") if line]
-        self._offset += len(whole)
-        return events
 
     def append(self, events: Sequence[Event]) -> None:
         """Write events and wait until they are on disk. Call with the session locked, after `read_new()`.
@@ -60,7 +64,13 @@ class Journal:
 
     def _event(self, line: bytes) -> Event:
         try:
-            return from_document(json.loads(line))
-        except (ValueError, TypeError) as err:
+            document = json.loads(line)
+            self._version = version_of(document, self._version)
+            if self._version != SCHEMA_VERSION:
+                document = migrated(document, self._version)
+            return from_document(document)
+        except StateError as err:
+            raise StateError(f"{self.path}: {err}; nothing was done") from err
+        except (ValueError, TypeError, AttributeError) as err:
             fix = "it was changed by hand, by a failing disk, or by another version; nothing was done"
             raise StateError(f"{self.path}: a line is no event of this version ({err}): {line[:80]!r}; {fix}") from err

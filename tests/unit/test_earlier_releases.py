@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
-from oellm_bench.core.events import from_document
+import pytest
+
+from oellm_bench.core.events import SCHEMA_VERSION, CancelAsked
 from oellm_bench.core.plan import read_entry, read_plan
+from oellm_bench.errors import StateError
 from oellm_bench.session import read_session
 from oellm_bench.state.fold import apply
+from oellm_bench.state.journal import Journal
 from oellm_bench.state.model import SessionState
 
 ENTRY = {
@@ -81,8 +85,43 @@ def test_a_session_of_another_release_may_say_less_or_more(tmp_path):
         assert (session.id, session.monitor_job) == ("p_1", {})
 
 
-def test_a_journal_of_the_first_release():
+def journal_in(folder, *documents):
+    path = folder / "journal.jsonl"
+    path.write_text("".join(f"{json.dumps(document)}\n" for document in documents))
+    return Journal(path)
+
+
+def state_of(journal):
     state = SessionState()
-    for document in JOURNAL:
-        apply(from_document(document), state)
+    for event in journal.read_new():
+        apply(event, state)
+    return state
+
+
+def test_a_journal_of_the_first_release(tmp_path):
+    state = state_of(journal_in(tmp_path, *JOURNAL))
     assert state.entries["abcdefgh"].attempts[0].job_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("by", "mode"), [("stall", "stall"), ("dependency", "dependency_failed"), ("user", ""), ("condition", "")]
+)
+def test_a_cancel_that_an_earlier_release_asked_for_is_judged_as_it_was_meant(tmp_path, by, mode):
+    asked = {"event": "CancelAsked", "at": 5.0, "entry": "abcdefgh", "attempt": 1, "by": by, "reason": "because"}
+    state = state_of(journal_in(tmp_path, *JOURNAL, asked))
+    assert state.entries["abcdefgh"].attempts[0].cancel_mode == mode
+
+
+def test_what_this_release_adds_to_a_journal_of_the_first_stays_as_it_is(tmp_path):
+    asked = CancelAsked(at=5.0, entry="abcdefgh", attempt=1, by="finish", mode="success")
+    state = state_of(journal_in(tmp_path, *JOURNAL, asked.to_document()))
+    assert state.entries["abcdefgh"].attempts[0].cancel_mode == "success"
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "2", None])
+def test_a_journal_of_a_later_release_is_left_alone(tmp_path, version):
+    journal = journal_in(tmp_path, {**JOURNAL[0], "schema_version": version})
+    before = journal.path.read_bytes()
+    with pytest.raises(StateError, match=f"schema_version {version}, this release reads up to {SCHEMA_VERSION}"):
+        state_of(journal)
+    assert journal.path.read_bytes() == before

@@ -57,7 +57,7 @@ CASES = {
         {"state": S.CANCELLED, "record": record(-15, "cancelled"), "cancel_by": "user"},
         "cancelled",
     ),
-    "stall": ({"state": S.CANCELLED, "cancel_by": "stall", "cancel_reason": "silent"}, "stall"),
+    "stall": ({"state": S.CANCELLED, "cancel_by": "stall", "cancel_mode": "stall", "cancel_reason": "silent"}, "stall"),
     "ended by a signal nobody sent": ({"state": S.FAILED, "record": record(-15, "cancelled")}, "crash"),
     "revoked": ({"state": S.REVOKED}, "cancelled"),
     "node": ({"state": S.NODE_FAIL, "record": record(-15, "cancelled")}, "node_fail"),
@@ -108,7 +108,10 @@ def test_an_ended_attempt_is_classified(evidence, mode):
         ({"state": S.FAILED, "record": record(-9)}, "killed by signal 9"),
         ({"state": S.FAILED, "record": record(124, "timeout", "after 60 s")}, "after 60 s"),
         ({"state": S.CANCELLED, "cancelled_by": "1000"}, "1000"),
-        ({"state": S.CANCELLED, "cancel_by": "stall", "cancel_reason": "silent for 60 s"}, "silent for 60 s"),
+        (
+            {"state": S.CANCELLED, "cancel_by": "stall", "cancel_mode": "stall", "cancel_reason": "silent for 60 s"},
+            "silent for 60 s",
+        ),
         ({"state": S.FAILED, "record": record(1), "signal_modes": (("oom", "cuda_oom"),)}, "cuda_oom"),
     ],
 )
