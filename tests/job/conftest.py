@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from live_job import Job, processes_with
+
+from tests.job.live_job import Job, processes_with
 
 
 @pytest.fixture

@@ -130,17 +130,6 @@ def test_a_sink_that_takes_nothing_is_given_up_and_seen_in_the_exit_status(campa
     assert campaign.run("results").returncode == 0
 
 
-def test_an_unclear_submission_is_looked_up_and_not_repeated(campaign):
-    """sbatch says `Socket timed out`, and the job is in the queue all the same."""
-    client = {"class_name": "FakeSlurmClient", "faults": [{"kind": "sbatch_timeout", "count": 2}]}
-    campaign.write(backend=QUICK, slurm={"client": client}, sweep={"axes": {"n": [1, 2, 3]}})
-    assert campaign.run("submit").returncode == 4
-    assert campaign.run("monitor").returncode == 0
-    assert len(campaign.jobs_by_token()) == 3 and set(campaign.jobs_by_token().values()) == {1}
-    adopted = [event for event in campaign.journal() if event["event"] == "Submitted" and event["adopted"]]
-    assert adopted
-
-
 def test_an_outage_loses_nothing_and_is_waited_out(campaign):
     client = {"class_name": "FakeSlurmClient", "faults": [{"kind": "outage", "seconds": 2}]}
     campaign.write(backend=QUICK, slurm={"client": client}, sweep={"axes": {"n": [1, 2, 3]}})
