@@ -72,6 +72,8 @@ def _observe(entry: str, attempt: AttemptState, matched: Matched, snapshot: Snap
         known = attempt.missing_since is not None or attempt.terminal_since is not None
         if everyone_answered and not known and attempt.submitted_at < snapshot.taken_at:
             yield WentMissing(at=now, entry=entry, attempt=attempt.number)
+    elif row.state.is_terminal and not snapshot.queue_answered:
+        return  # accounting alone cannot tell an end from a requeue: the job may be in the queue again
     elif _differs(row, attempt):
         yield Observed(
             at=now,

@@ -200,3 +200,19 @@ def test_race_20_a_preempted_job_that_is_gone_is_restarted_once(watch, cluster):
     watched.look(30)
     watched.look(30)
     assert (watched.modes(), len(cluster.calls("sbatch"))) == (["preempted"], 2)
+
+
+def test_race_20_while_the_queue_is_silent_accounting_alone_does_not_end_a_preempted_job(watch, cluster):
+    """It may be in the queue again: a second job beside it would write into the same folders."""
+    watched = watch(restart_policies=RESTARTED_WHEN_PREEMPTED)
+    watched.submit()
+    cluster.queue(watched.queue_row("RUNNING"))
+    watched.look()
+    cluster.accounting(watched.account_row("PREEMPTED"))
+    cluster.fail("squeue")
+    watched.look(30)
+    assert (watched.modes(), len(cluster.calls("sbatch"))) == ([], 1)
+    cluster.mend("squeue")
+    cluster.queue(watched.queue_row("PENDING", restarts=1))
+    watched.look(30)
+    assert (watched.attempt().state.value, len(cluster.calls("sbatch"))) == ("PENDING", 1)
