@@ -107,19 +107,6 @@ def test_a_progress_bar_is_no_stall(campaign):
     assert campaign.run("run").returncode == 0
 
 
-def test_what_ended_before_a_cancel_keeps_its_own_cause_and_is_not_restarted(campaign):
-    policy = {"mode": "crash", "implementation": {"class_name": "AlwaysRestartPolicy", "max_retries": 3}}
-    campaign.write(backend={"class_name": "CommandBackend", "command": "exit 4"}, restart_policies=[policy])
-    session = campaign.json("submit")["session"]
-    campaign.wait(lambda: campaign.json("status", session)["entries"][0]["state"] == "FAILED")
-    campaign.run("cancel", session)
-    assert campaign.run("monitor").returncode == 1
-    (row,) = campaign.json("results", session)["entries"]
-    assert (row["error_mode"], row["attempts"]) == ("crash", 1)
-    decided = [event for event in campaign.journal() if event["event"] == "Decided"]
-    assert [(event["restart"], event["reason"]) for event in decided] == [(False, "cancelled by the user")]
-
-
 def test_a_sink_that_takes_nothing_is_given_up_and_seen_in_the_exit_status(campaign):
     campaign.write(backend=QUICK, sweep={"axes": {"n": [1]}})
     campaign.run("submit")
@@ -128,14 +115,6 @@ def test_a_sink_that_takes_nothing_is_given_up_and_seen_in_the_exit_status(campa
     assert done.returncode == 1
     assert "sink files failed" in done.stderr
     assert campaign.run("results").returncode == 0
-
-
-def test_an_outage_loses_nothing_and_is_waited_out(campaign):
-    client = {"class_name": "FakeSlurmClient", "faults": [{"kind": "outage", "seconds": 2}]}
-    campaign.write(backend=QUICK, slurm={"client": client}, sweep={"axes": {"n": [1, 2, 3]}})
-    campaign.run("submit")
-    assert campaign.run("monitor").returncode == 0
-    assert len(campaign.jobs_by_token()) == 3 and set(campaign.jobs_by_token().values()) == {1}
 
 
 @pytest.mark.parametrize("kind", ["node_fail", "preempt", "oom"])
