@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.job.live_job import Job, processes_with
+from tests.job.stand_in_ray import stand_in
+
+__all__ = ["stand_in"]
 
 
 @pytest.fixture

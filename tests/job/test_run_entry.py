@@ -246,26 +246,6 @@ def test_a_tasks_pkl_that_cannot_be_read_is_said_and_fails_nobody(job: Job) -> N
     assert job.result().success and "tasks.pkl cannot be read" in job.result().reason
 
 
-def test_results_of_an_earlier_attempt_are_not_taken(job: Job) -> None:
-    job.plan(*writes('{"is_success": true}'), contract=True)
-    assert job.run().returncode == 0
-    job.plan("true", contract=True)
-    assert job.run().returncode == 65
-    assert job.result().attempt == 2
-    assert (job.attempt(1).root / "benchmark_results" / "metrics.json").exists()
-    assert list(job.folder.benchmark_results.iterdir()) == []
-
-
-def test_requeued_attempt_keeps_the_logs_and_sets_the_results_aside(job: Job) -> None:
-    job.plan("sh", "-c", 'echo run; touch "$OELLM_BENCH_RESULTS_PATH/part"')
-    for restarts in ("", "1", "2"):
-        job.run("--attempt", "1", SLURM_RESTART_COUNT=restarts)
-    assert job.attempt().stdout.read_text() == "run\n" * 3
-    assert job.record().restarts == 2
-    aside = sorted(path.name for path in job.attempt().root.glob("benchmark_results*"))
-    assert aside == ["benchmark_results", "benchmark_results.1"]
-
-
 def test_scratch_is_fresh_and_deleted_after_a_failure(job: Job) -> None:
     job.folder.scratch.mkdir(parents=True)
     (job.folder.scratch / "old").touch()

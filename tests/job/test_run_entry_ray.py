@@ -1,64 +1,17 @@
 from __future__ import annotations
 
-import fcntl
-import json
-import re
 import signal
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from live_job import Job, wait_for
+from stand_in_ray import HEAD, SCRIPT, starts, temp_dir
 
 from oellm_bench.core.resources import RayHead
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "corpus_benchmark.py"
-
-# Behaves like `ray start --head --block` as far as anyone outside can see: a daemon, logs, an address.
-HEAD = """
-for argument in "$@"; do case "$argument" in --temp-dir=*) folder="${argument#*=}";; esac; done
-echo "$@" >> "$0.starts"
-mkdir -p "$folder/session_2026-01-01_00-00-00_000000_1/logs"
-echo text > "$folder/session_2026-01-01_00-00-00_000000_1/logs/raylet.out"
-setsid sleep 600 &
-printf 192.0.2.1:6400 > "$folder/ray_current_cluster"
-echo "Ray runtime started."
-"""
-SCRIPT = """
-import os, signal, sys, time
-signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
-signal.signal(signal.SIGTERM, lambda *_: sys.exit("saved"))
-print("up", flush=True)
-while True:
-    time.sleep(0.05)
-"""
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path) -> Callable[..., RayHead]:
-    """Make a `ray` command that runs the given shell lines."""
-
-    def make(script: str, **settings: Any) -> RayHead:
-        program = tmp_path / "bin" / "ray"
-        program.parent.mkdir()
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-        return RayHead(enabled=True, executable=str(program), **settings)
-
-    return make
-
-
-def starts(head: RayHead) -> list[str]:
-    return Path(f"{head.executable}.starts").read_text().splitlines()
-
-
-def temp_dir(head: RayHead) -> Path:
-    (argument,) = [word for word in starts(head)[-1].split() if word.startswith("--temp-dir=")]
-    return Path(argument.removeprefix("--temp-dir="))
 
 
 @pytest.mark.parametrize(
@@ -198,12 +151,6 @@ def test_head_that_fails_is_started_again_and_then_reported(job: Job, stand_in: 
     assert not temp_dir(head).exists()
 
 
-def test_head_that_comes_up_the_second_time_is_used(job: Job, stand_in: Callable[..., RayHead]) -> None:
-    first = 'if ! [ -e "$0.starts" ]; then echo "$@" > "$0.starts"; exit 1; fi\n'
-    job.plan("sh", "-c", "exit 5", ray=stand_in(first + HEAD + "exec sleep 600"))
-    assert job.run().returncode == 5
-
-
 def test_head_that_is_never_ready_is_reported(job: Job, stand_in: Callable[..., RayHead]) -> None:
     head = stand_in("echo thinking; exec sleep 600", startup_timeout_s=0.3, start_attempts=1)
     job.plan("true", ray=head)
@@ -244,41 +191,6 @@ def test_stop_while_the_head_starts(job: Job, stand_in: Callable[..., RayHead]) 
     assert job.processes() == []
 
 
-def test_killed_runner_takes_script_and_head_with_it(job: Job, stand_in: Callable[..., RayHead]) -> None:
-    head = stand_in(HEAD + "exec sleep 600")
-    job.plan(sys.executable, "-c", SCRIPT, ray=head)
-    process = job.start()
-    job.wait_for_output("up")
-    process.kill()
-    process.communicate(timeout=30)
-    wait_for(lambda: not job.processes(), "the end of the tree")
-    assert not temp_dir(head).exists()
-
-
-@pytest.mark.ray
-def test_two_entries_with_ray_at_once_do_not_meet(make_job: Callable[[str], Job]) -> None:
-    jobs = [make_job("one"), make_job("two")]
-    for each in jobs:
-        results = str(each.folder.benchmark_results)
-        argv = [sys.executable, str(DEMO), "--benchmark-results-path", results, "--limit", "60"]
-        argv += ["--fail-first-attempt"]
-        each.plan(*argv, contract=True, ray=RayHead(enabled=True, num_cpus=1, object_store_bytes=90_000_000))
-    began = time.time()
-    processes = [each.start("--attempt", "2") for each in jobs]
-    logs = [process.communicate(timeout=150)[0] for process in processes]
-    elapsed_s = time.time() - began
-    assert [process.returncode for process in processes] == [0, 0], logs
-    states = [json.loads((each.attempt(2).root / "ray_state.json").read_text()) for each in jobs]
-    assert states[0]["address"] != states[1]["address"]
-    assert [each.result().metrics["files"] for each in jobs] == [60, 60]
-    for each, state in zip(jobs, states, strict=True):
-        assert each.exec_time_s() < elapsed_s - state["ready_s"] - state["stop_s"]
-        assert any(each.folder.ray_cluster.rglob("raylet.out"))
-        folders = re.findall(r"/\S+/obr-\w+", each.attempt(2).ray_startup.read_text())
-        assert [Path(folder).exists() for folder in set(folders)] == [False]
-        assert each.processes() == []
-
-
 @pytest.mark.ray
 def test_demo_script_fails_its_first_attempt_when_asked_to(job: Job) -> None:
     results = str(job.folder.benchmark_results)
@@ -293,18 +205,3 @@ def test_demo_script_refuses_to_run_without_a_head(job: Job) -> None:
     job.plan(sys.executable, str(DEMO), "--benchmark-results-path", str(job.folder.benchmark_results))
     assert job.run(RAY_ADDRESS="").returncode == 2
     assert "RAY_ADDRESS is empty" in job.attempt().stderr.read_text()
-
-
-def test_folders_whose_owner_was_killed_are_removed_and_all_others_stay(
-    job: Job, stand_in: Callable[..., RayHead], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="obt-", dir="/tmp") as name:
-        monkeypatch.setenv("TMPDIR", name)
-        for folder in ("obr-ownerless", "obr-owned", "obr-being-made"):
-            (Path(name) / folder).mkdir()
-        (Path(name) / "obr-ownerless" / "owner.lock").touch()
-        with (Path(name) / "obr-owned" / "owner.lock").open("w") as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX)
-            job.plan("true", ray=stand_in(HEAD + "exec sleep 600"))
-            assert job.run().returncode == 0
-        assert sorted(path.name for path in Path(name).iterdir()) == ["obr-being-made", "obr-owned"]

@@ -13,11 +13,11 @@ import yaml
 from oellm_bench.clock import ManualClock
 from oellm_bench.session_writing import write_session
 from tests.conftest import CampaignFolder
-from tests.job.conftest import job, make_job
+from tests.job.conftest import job, make_job, stand_in
 from tests.races.scripted import BEGUN, Cluster, Watched
 from tests.system.conftest import campaign, real
 
-__all__ = ["campaign", "job", "make_job", "real"]
+__all__ = ["campaign", "job", "make_job", "real", "stand_in"]
 
 
 @pytest.fixture

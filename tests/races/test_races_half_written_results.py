@@ -1,4 +1,4 @@
-"""Half-written results: waited for a little, then reported."""
+"""Race 26: half-written results, waited for a little, then reported."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def sparse(path: Path, size: int) -> None:
 
 @pytest.mark.parametrize("name", ["metrics.json", "params.json"])
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
-def test_a_file_that_is_completed_soon_after_is_read_in_full(layout, later, name, part):
+def test_race_26_a_file_that_is_completed_soon_after_is_read_in_full(layout, later, name, part):
     (layout.benchmark_results / "metrics.json").write_text(WHOLE)
     path = layout.benchmark_results / name
     path.write_bytes(part)
@@ -75,7 +75,7 @@ def test_a_file_that_is_completed_soon_after_is_read_in_full(layout, later, name
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
-def test_a_file_that_stays_half_written_breaks_the_contract_in_bounded_time(layout, part):
+def test_race_26_a_file_that_stays_half_written_breaks_the_contract_in_bounded_time(layout, part):
     (layout.benchmark_results / "metrics.json").write_bytes(part)
     result, waited_s = settled(layout, exited())
     assert result.error_mode == "contract_error"
@@ -83,13 +83,13 @@ def test_a_file_that_stays_half_written_breaks_the_contract_in_bounded_time(layo
     assert LIMIT_S <= waited_s < LIMIT_S + AT_ONCE_S
 
 
-def test_an_empty_file_is_called_empty(layout):
+def test_race_26_an_empty_file_is_called_empty(layout):
     (layout.benchmark_results / "metrics.json").touch()
     settle(exited(), layout, limit_s=0)
     assert collect(ENTRY, exited(), layout).reason.endswith("metrics.json is not valid JSON (it is empty)")
 
 
-def test_two_files_that_stay_half_written_share_the_time(layout):
+def test_race_26_two_files_that_stay_half_written_share_the_time(layout):
     for name in ("metrics.json", "params.json"):
         (layout.benchmark_results / name).write_text("{")
     assert settled(layout, exited())[1] < LIMIT_S + AT_ONCE_S
@@ -109,12 +109,12 @@ def test_two_files_that_stay_half_written_share_the_time(layout):
     ],
     ids=["absent", "no folder", "whole", "array", "folder", "FIFO", "device", "1 GiB"],
 )
-def test_what_no_wait_can_mend_costs_none(layout, prepare):
+def test_race_26_what_no_wait_can_mend_costs_none(layout, prepare):
     prepare(layout.benchmark_results)
     assert settled(layout, exited())[1] < AT_ONCE_S
 
 
 @pytest.mark.parametrize("record", [exited(3), exited(-9), exited(0, "timeout")], ids=["3", "-9", "timeout"])
-def test_what_an_attempt_that_failed_left_is_not_waited_for(layout, record):
+def test_race_26_what_an_attempt_that_failed_left_is_not_waited_for(layout, record):
     (layout.benchmark_results / "metrics.json").write_text("{")
     assert settled(layout, record)[1] < AT_ONCE_S
