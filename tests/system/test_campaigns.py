@@ -282,22 +282,6 @@ def test_a_rehearsal_says_what_would_be_done_and_does_nothing(campaign):
     assert document["decisions"][0]["decision"] == "restart"
 
 
-def test_two_monitors_do_not_watch_one_session(campaign):
-    campaign.write(backend=backend(), sweep={"axes": {"kind": ["silent"]}})
-    campaign.run("submit")
-    first = campaign.start("monitor")
-    try:
-        lease = campaign.out / ".oellm-bench" / "monitor" / f"{campaign.session_dir.name}.lease.json"
-        campaign.wait(lease.exists)
-        second = campaign.run("monitor")
-        assert second.returncode == 2
-        assert f"process {first.pid}" in second.stderr
-    finally:
-        campaign.run("cancel", campaign.session_dir.name)
-        first.wait(timeout=60)
-        first.stdout.close()
-
-
 def test_logs_shows_every_attempt(campaign):
     campaign.write(
         backend=backend('echo "hello from attempt $OELLM_BENCH_ATTEMPT"; [ "$OELLM_BENCH_ATTEMPT" = 2 ]'),

@@ -24,19 +24,6 @@ def test_two_submits_at_once_make_one_session_and_each_job_once(campaign):
     assert campaign.run("monitor").returncode == 0
 
 
-def test_two_monitors_at_the_end_of_a_session_leave_one_whole_journal(campaign):
-    campaign.write(backend=QUICK, sweep={"axes": {"n": [1, 2]}})
-    campaign.run("submit")
-    both = [campaign.start("monitor") for _ in range(3)]
-    for process in both:
-        process.wait(timeout=60)
-        process.stdout.close()
-    assert campaign.run("monitor").returncode == 0
-    assert campaign.journal()[0]["event"] == "Selected"
-    assert [event["event"] for event in campaign.journal()].count("SessionFinished") == 1
-    assert set(campaign.jobs_by_token().values()) == {1}
-
-
 def test_submit_after_the_end_starts_a_new_session(campaign):
     campaign.write(backend=QUICK, sweep={"axes": {"n": [1]}})
     assert campaign.run("run").returncode == 0
