@@ -216,3 +216,16 @@ def test_race_20_while_the_queue_is_silent_accounting_alone_does_not_end_a_preem
     cluster.queue(watched.queue_row("PENDING", restarts=1))
     watched.look(30)
     assert (watched.attempt().state.value, len(cluster.calls("sbatch"))) == ("PENDING", 1)
+
+
+def test_race_15_a_job_of_another_name_under_our_id_is_somebody_elses(watch, cluster):
+    """A controller that lost its state begins to count anew: the id in the journal may be anybody's by now."""
+    watched = watch(monitoring={"missing_grace_s": 60.0, "inactivity_s": 10.0}, restart_policies=[])
+    watched.submit()
+    cluster.queue(watched.queue_row("RUNNING"))
+    watched.look()
+    cluster.queue(watched.queue_row("RUNNING", name="ob-00000002-other-a1"))
+    cluster.accounting(watched.account_row("COMPLETED", name="ob-00000002-other-a1"))
+    watched.look(30)
+    watched.look(61)
+    assert (watched.modes(), cluster.calls("scancel")) == (["lost"], [])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+
 import pytest
 
 from oellm_bench.assemble import open_scheduler
@@ -91,6 +95,62 @@ def test_race_07_a_log_that_is_replaced_by_another_file_is_read_from_its_beginni
     fresh.replace(log)
     running.look(1)
     assert steps(running) == [1, 9]
+
+
+def test_race_07_what_was_written_before_a_rotation_is_read_before_the_new_log(running):
+    append(running, b"step 1\n")
+    running.look(1)
+    append(running, b"step 2\n")
+    log = running.files().stdout
+    log.rename(log.with_name("stdout.log.1"))
+    log.write_bytes(b"step 3\n")
+    running.look(1)
+    append(running, b"step 4\n")
+    running.look(1)
+    assert steps(running) == [1, 2, 3, 4]
+
+
+def test_race_07_what_was_written_before_a_log_was_copied_and_emptied_is_read_from_the_copy(running):
+    append(running, b"step 1\n")
+    running.look(1)
+    append(running, b"step 2\n")
+    log = running.files().stdout
+    shutil.copy2(log, log.with_name("stdout.log.1"))
+    log.write_bytes(b"step 3\n")
+    running.look(1)
+    assert steps(running) == [1, 2, 3]
+
+
+def test_race_07_a_log_that_cannot_be_reached_for_a_while_goes_on_where_it_was(running):
+    append(running, b"step 1\n")
+    running.look(1)
+    log = running.files().stdout
+    aside = log.rename(log.with_name("aside"))
+    log.symlink_to(log)  # not even root can open that
+    running.look(1)
+    log.unlink()
+    aside.rename(log)
+    append(running, b"step 2\n")
+    running.look(1)
+    assert steps(running) == [1, 2]
+
+
+def test_race_07_a_stale_handle_of_a_file_server_is_asked_for_again(running, monkeypatch):
+    """Only an NFS mount gives one; the error itself stands in for it."""
+    append(running, b"step 1\n")
+    running.look(1)
+    append(running, b"step 2\n")
+    stat, stale = os.stat, [str(running.files().stdout)]
+
+    def once_stale(path, **options):
+        if str(path) in stale:
+            stale.remove(str(path))
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", once_stale)
+    running.look(1)
+    assert (steps(running), stale) == ([1, 2], [])
 
 
 def test_race_07_half_a_line_is_read_once_it_is_whole(running):

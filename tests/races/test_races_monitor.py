@@ -108,6 +108,43 @@ def test_race_21_monitors_that_meet_at_the_end_leave_one_whole_journal(campaign)
     assert set(campaign.jobs_by_token().values()) == {1}
 
 
+def test_race_22_after_a_long_sleep_one_look_changes_nothing_and_the_next_one_acts(watch, cluster):
+    watched = watch(monitoring=STALLS, restart_policies=RESTARTS, restart={"backoff_s": 0}, sweep=[0, 1])
+    running(watched, cluster)
+    watched.monitor.pace_s = 30.0
+    cluster.queue(watched.queue_row("FAILED", code=1 << 8), watched.queue_row("RUNNING", 1))
+    watched.leave_record(returncode=1)
+    watched.look(3600)
+    assert (len(cluster.calls("sbatch")), cluster.calls("scancel"), watched.modes()) == (2, [], [])
+    assert watched.attempt().state.value == "FAILED"
+    watched.look(30)
+    assert (watched.modes(), len(cluster.calls("sbatch"))) == (["crash"], 3)
+    assert cluster.calls("scancel") == []  # nobody saw whether the other one was silent
+
+
+def test_race_22_a_pause_of_a_few_looks_is_none(watch, cluster):
+    watched = running(watch(restart_policies=RESTARTS, restart={"backoff_s": 0}), cluster)
+    watched.monitor.pace_s = 30.0
+    cluster.queue(watched.queue_row("FAILED", code=1 << 8))
+    watched.leave_record(returncode=1)
+    watched.look(80)
+    assert len(cluster.calls("sbatch")) == 2
+
+
+def test_race_22_a_monitor_that_was_stopped_while_a_job_ended_goes_on(campaign):
+    campaign.write(backend={"class_name": "CommandBackend", "command": "sleep 3"})
+    campaign.run("submit")
+    monitor = campaign.start("monitor")
+    campaign.wait(lambda: campaign.watcher() == monitor.pid)
+    monitor.send_signal(signal.SIGSTOP)
+    exit_file = campaign.session_dir / "entries" / "c" / "attempts" / "1" / "exit.json"
+    campaign.wait(exit_file.exists)
+    assert campaign.run("monitor").returncode == 2  # stopped is not dead: nobody takes over
+    monitor.send_signal(signal.SIGCONT)
+    said, _ = monitor.communicate(timeout=60)
+    assert monitor.returncode == 0, said
+
+
 @pytest.mark.parametrize("skew_s", [-SKEW_S, SKEW_S], ids=["behind", "ahead"])
 def test_race_23_a_controller_whose_clock_disagrees_makes_no_stall_and_loses_no_job(watch, cluster, skew_s):
     watched = running(watch(monitoring=STALLS), cluster, started_s=skew_s)

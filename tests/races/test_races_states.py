@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from oellm_bench.core.job import JobState
@@ -52,6 +54,20 @@ def test_race_13_an_outage_of_the_embedded_scheduler_loses_nothing(campaign):
     campaign.run("submit")
     assert campaign.run("monitor").returncode == 0
     assert len(campaign.jobs_by_token()) == 3 and set(campaign.jobs_by_token().values()) == {1}
+
+
+def test_race_13_while_the_controller_is_away_no_stall_clock_runs(watch, cluster):
+    watched = running(watch(monitoring=STALLS), cluster)
+    cluster.fail("squeue")
+    cluster.fail("sacct")
+    for _ in range(20):
+        watched.look(30)
+    cluster.mend("squeue")
+    cluster.mend("sacct")
+    watched.look(30)
+    assert watched.events("CancelAsked") == []
+    watched.look(35)
+    assert [event.by for event in watched.events("CancelAsked")] == ["stall"]
 
 
 def test_race_14_while_accounting_is_down_the_queue_and_the_jobs_own_record_tell(watch, cluster):
@@ -158,6 +174,58 @@ def test_race_19_a_state_that_nobody_has_heard_of_ends_nothing(watch, cluster):
     watched.look(30)
     watched.look(10_000)
     assert (watched.modes(), watched.attempt().state) == ([], JobState.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("PENDING", "JobHeldAdmin"),
+        ("PENDING", "JobHeldUser"),
+        ("PENDING", "launch failed requeued held"),
+        ("PENDING", "launch_failed_requeued_held"),
+        ("REQUEUE_HOLD", "None"),
+        ("SPECIAL_EXIT", "None"),
+        ("RESV_DEL_HOLD", "None"),
+    ],
+)
+def test_race_19_a_job_that_is_held_is_told_once_and_left_as_it_is(watch, cluster, state, reason):
+    watched = watch()
+    watched.submit()
+    cluster.queue(watched.queue_row(state, reason=reason))
+    for _ in range(3):
+        watched.look(3600)
+    (notice,) = watched.events("Noticed")
+    assert "job 101 is held" in notice.message
+    assert (watched.modes(), cluster.calls("scancel")) == ([], [])
+
+
+def test_race_19_the_time_that_a_job_was_suspended_is_no_silence(watch, cluster):
+    watched = running(watch(monitoring=STALLS), cluster)
+    cluster.queue(watched.queue_row("SUSPENDED"))
+    watched.look(30)
+    watched.look(10_000)
+    cluster.queue(watched.queue_row("RUNNING"))
+    watched.look(30)
+    watched.look(30)
+    assert watched.events("CancelAsked") == []
+    watched.look(65)
+    assert [event.by for event in watched.events("CancelAsked")] == ["stall"]
+
+
+def test_race_19_the_time_that_a_job_was_suspended_is_no_standstill(watch, cluster):
+    """The heartbeat of a suspended job stops too; its first one afterwards finds an old iteration."""
+    backend = {**QUICK, "progress": r"iteration (?P<iteration>\d+)"}
+    watched = running(watch(backend=backend, monitoring={"progress_s": 60.0}), cluster)
+    advanced_at = watched.clock.now()
+    cluster.queue(watched.queue_row("SUSPENDED"))
+    watched.look(10_000)
+    cluster.queue(watched.queue_row("RUNNING"))
+    for stalls in (0, 0, 1):
+        now = watched.clock.now() + 40
+        beat = {"attempt": 1, "at": now, "progress": {"iteration": 5, "at": advanced_at}}
+        watched.files().heartbeat.write_text(json.dumps(beat))
+        watched.look(40 if stalls else 25)
+        assert len(watched.events("CancelAsked")) == stalls
 
 
 @pytest.mark.parametrize(
