@@ -19,6 +19,7 @@ from oellm_bench.triggers import asked_for
 from oellm_bench.watch import WatchSettings
 
 MOST_FILES = 1024  # of one attempt beside stdout and stderr: a rank each of a large job
+_SKEW_S = 300.0  # how far a file server's clock may be behind this machine's
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +55,8 @@ class LogFollower:
         # A log that goes on from attempt to attempt is read on; what lay there before the first is none of ours.
         known = {name: cursor for earlier in entry.attempts for name, cursor in earlier.cursors.items()}
         for name in self._further(planned, attempt, patterns):
-            yield FollowedLog(
-                name=name, path=Path(name), cursor=known.get(name, {}), since=entry.attempts[0].intended_at
-            )
+            since = entry.attempts[0].intended_at - _SKEW_S
+            yield FollowedLog(name=name, path=Path(name), cursor=known.get(name, {}), since=since)
 
     def _further(self, planned: PlannedEntry, attempt: AttemptState, patterns: Sequence[str]) -> list[str]:
         """Return the paths that fit the patterns, each once; what a pattern does not say itself is no pattern."""

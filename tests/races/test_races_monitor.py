@@ -12,6 +12,7 @@ import pytest
 
 from oellm_bench.errors import AlreadyWatched, StateError
 from oellm_bench.state.lease import Lease
+from tests.races.scripted import BEGUN
 
 STALLS = {"inactivity_s": 60.0, "missing_grace_s": 120.0}
 RESTARTS = [{"mode": "crash", "implementation": {"class_name": "AlwaysRestartPolicy"}}]
@@ -173,6 +174,16 @@ def test_race_23_what_a_file_server_dates_its_files_to_is_never_asked_for(watch,
     cluster.queue(watched.queue_row("COMPLETED"))
     watched.look(5)
     assert watched.modes() == ["success"]
+
+
+def test_race_23_a_further_log_is_read_though_its_file_server_is_minutes_behind(watch, cluster, tmp_path):
+    log = tmp_path / "training.log"
+    log.write_text("step 1\n")
+    dated = BEGUN - SKEW_S
+    os.utime(log, (dated, dated))
+    signals = [{"name": "step", "pattern": "step"}]
+    watched = running(watch(monitoring={"logs": [str(log)], "log_signals": signals}), cluster)
+    assert [signal["name"] for event in watched.events("LogRead") for signal in event.signals] == ["step"]
 
 
 @contextmanager
