@@ -60,7 +60,7 @@ class SubmitActionConfig(PluginConfig):
 class SubmitAction(Action):
     """Submit another configuration: train, then convert, then evaluate.
 
-    Done twice it goes on with the same session: a campaign that was submitted is not submitted again.
+    Done twice it goes on with the same session, or leaves it at the one that has ended.
     """
 
     config: SubmitActionConfig
@@ -72,7 +72,12 @@ class SubmitAction(Action):
         """Queue the call of `oellm-bench submit`."""
         folder = ("-C", occasion.fill(self.config.config_dir)) if self.config.config_dir else ()
         overrides = (part for override in self.config.overrides for part in ("-o", occasion.fill(override)))
-        flags = ("--yes", *(["--fake"] if occasion.embedded else ()), *(["--monitor"] if self.config.watch else ()))
+        flags = (
+            "--yes",
+            "--unless-done",
+            *(["--fake"] if occasion.embedded else ()),
+            *(["--monitor"] if self.config.watch else ()),
+        )
         argv = (sys.executable, "-P", "-m", "oellm_bench", "submit", occasion.fill(self.config.config))
         yield _queued(occasion, (*argv, *folder, *overrides, *flags))
 

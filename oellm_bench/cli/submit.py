@@ -67,9 +67,12 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     if prepared.changed_settings():
         _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
     finished = prepared.finished_before()
-    if finished is not None:
+    if finished is not None and not args.unless_done:
         _log.warning("session %s of just this plan is finished; this one begins anew", finished.id)
     session, store = _settled(args, prepared, clock)
+    if store.state.finished:
+        _log.warning("session %s has run just this plan to its end: nothing is submitted", session.id)
+        return session, EXIT_DONE
     plan = read_plan(session.layout.sweep)
     submitter = make_submitter(session, plan, store, clock)
     submitter.recover()
@@ -123,6 +126,9 @@ def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tupl
     while True:
         with file_lock(prepared.state_layout.submit_lock):
             if prepared.is_current():
+                finished = prepared.finished_before() if args.unless_done else None
+                if finished is not None:
+                    return finished, finished.store()
                 prepared.refuse_overlap()
                 session = prepared.written(clock)
                 store = session.store()
