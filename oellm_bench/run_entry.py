@@ -227,7 +227,7 @@ def _note_failed_start(attempt: Attempt, token: str, message: str) -> None:
 
 
 def _attempt(options: argparse.Namespace) -> Attempt:
-    sweep = Path(options.sweep).absolute()
+    sweep = _followed(Path(options.sweep).absolute())
     entry = read_entry(sweep, index=options.index, entry_id=options.entry)
     if options.timeout_s is not None:
         entry = replace(entry, timeout_s=options.timeout_s)
@@ -236,6 +236,11 @@ def _attempt(options: argparse.Namespace) -> Attempt:
     if entry.resume is None or (attempt.number == 1 and not _restarts()):
         return attempt
     return replace(attempt, checkpoint=newest_checkpoint(entry.resume))
+
+
+def _followed(sweep: Path) -> Path:
+    """Return the plan that a link beside the sessions leads to: its folder is the session's."""
+    return sweep.parent / sweep.readlink() if sweep.is_symlink() else sweep
 
 
 def _description(attempt: Attempt) -> str:

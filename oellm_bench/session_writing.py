@@ -72,6 +72,8 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
     _refuse_submitted(session_dir)
     with _naming_the_setting(session_dir):
         _write_files(campaign, session, session_dir)
+    if session_dir.parent == Path(project.base_output_dir).absolute():
+        _lead_to_newest(session_dir)
     remember(session_dir)
     return session
 
@@ -123,6 +125,19 @@ def _write_files(campaign: Campaign, session: Session, session_dir: Path) -> Non
         atomic_write_json(layout.session, {"schema_version": SCHEMA_VERSION, **asdict(session)})
     if occupied:
         _move_into(target, session_dir)
+
+
+def _lead_to_newest(session_dir: Path) -> None:
+    """Have sweep.json beside the sessions lead to this one's; a file of that name is left alone.
+
+    A convenience for people and for scripts of older tools: where links cannot be made there is none.
+    """
+    link = session_dir.parent / "sweep.json"
+    part = link.with_name(f".sweep.{session_dir.name}")
+    with contextlib.suppress(OSError):
+        if link.is_symlink() or not link.exists():
+            part.symlink_to(Path(session_dir.name, "sweep.json"))
+            part.replace(link)
 
 
 def _executable(path: str, flags: int) -> int:
