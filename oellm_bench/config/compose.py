@@ -166,8 +166,7 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
     if isinstance(err, yaml.MarkedYAMLError):
         mark = err.problem_mark
         where = f"{mark.name}:{mark.line + 1}" if mark else reference
-        fix = "keep one of the two" if "duplicate key" in str(err) else "correct the YAML"
-        return Problem(what=str(err.problem or err), where=where, fix=fix)
+        return Problem(what=str(err.problem or err), where=where, fix=_yaml_fix(str(err)))
     if "must be a DictConfig" in text:
         where = shown(_file(reference, folders) or Path(reference))
         return Problem(what="the file holds no mapping", where=where, fix="write KEY: VALUE lines")
@@ -187,6 +186,14 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
         return Problem(what=what, where=_quoting_file(group, option, folders), fix=nearest(option, options))
     cause = f" ({err.__cause__})" if err.__cause__ else ""
     return Problem(what=" ".join(f"{text}{cause}".split()), where=reference)
+
+
+def _yaml_fix(message: str) -> str:
+    if "duplicate key" in message:
+        return "keep one of the two"
+    if "unknown escape character" in message:  # a regular expression, as a rule
+        return "put the value in single quotes, or write each backslash twice"
+    return "correct the YAML"
 
 
 def _recursion_problem(folders: Sequence[Path]) -> Problem:
