@@ -30,7 +30,7 @@ from oellm_bench.shell import command_line
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.state.store import SessionStore
-from oellm_bench.view import entry_state
+from oellm_bench.view import entry_state, session_view
 from oellm_bench.watch import watch_settings
 
 SCHEMA_VERSION = 1
@@ -78,6 +78,7 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     submitter.recover()
     _open_gates(session, plan, store, clock)
     submitter.submit_due()
+    _write_view(session, plan, store, clock)
     if all(entry.over or entry.cancelled for entry in store.state.entries.values()):
         _log.warning(
             "every entry of session %s is over or cancelled, nothing is submitted; `oellm-bench monitor --session %s` "
@@ -86,6 +87,13 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
             session.id,
         )
     return session, _exit_code(store.state)
+
+
+def _write_view(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> None:
+    """Put what is in flight into state.json, which the monitor keeps up; under the lock, or it may be over by then."""
+    with store.locked():
+        if not store.state.finished:
+            store.write_snapshot(session_view(session, plan, store.state, clock.now()))
 
 
 def _refuse_missing(prepared: Prepared) -> None:
