@@ -74,12 +74,14 @@ class StallWatch:
     ) -> float:
         """Return when the logs last grew: half a line is a sign of life too, though nothing to be read yet.
 
-        Not where some lines are none: half of a line does not tell which one it will be.
+        Not where some lines are none: half of a line does not tell which one it will be. Logs that end where an
+        earlier monitor has read them to have not grown since: single looks, as from cron, find a stall as well.
         """
         if settings.monitoring.ignore_output or not settings.follows_logs:
             return 0.0
         size = file_size(files.stdout) + file_size(files.stderr)
-        known, grown_at = self._growth.get((entry.id, attempt.number), (-1, 0.0))
+        read = sum(int(attempt.cursors.get(name, {}).get("offset", 0)) for name in ("stdout", "stderr"))
+        known, grown_at = self._growth.get((entry.id, attempt.number), (read, 0.0))
         if size == known:
             return grown_at
         self._growth[entry.id, attempt.number] = (size, now)

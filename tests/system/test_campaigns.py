@@ -134,6 +134,19 @@ def test_a_silent_entry_is_a_stall_not_a_timeout_or_a_cancel(campaign):
     assert (row["error_mode"], row["attempts"]) == ("stall", 2)
 
 
+def test_a_stall_is_found_by_single_looks_too(campaign):
+    """As from cron: no monitor lives long enough to see the silence from its beginning to its end."""
+    campaign.write(
+        backend=backend(),
+        sweep={"axes": {"kind": ["silent"]}},
+        monitoring={"inactivity_s": 0.5},
+        capture={"interval_s": 0.2},
+    )
+    campaign.run("submit")
+    campaign.wait(lambda: campaign.run("monitor", "--once").returncode == 1)
+    assert rows(campaign)["kindsilent"]["error_mode"] == "stall"
+
+
 def test_total_budget_holds_whatever_the_policies_say(campaign):
     campaign.write(
         backend=backend(),
