@@ -21,6 +21,7 @@ _RELAYED = (signal.SIGUSR1, signal.SIGUSR2)
 _SIGNALS = (signal.SIGCHLD, *_STOP, *_RELAYED)
 _LOOK_S = 0.5  # how often to look whether the command has started
 _LONGEST_WAIT_S = 3600.0
+_ALONG_S = 0.5  # between the first and the last process of a job that one order ends
 TIME_UP = 0  # no signal has this number
 
 
@@ -178,12 +179,24 @@ def _wait(child: subprocess.Popen[bytes], launch: Launch) -> int | None:
     while (left_s := limit.left_s()) > 0:
         found = signal.sigtimedwait(_SIGNALS, limit.wait_s(left_s))
         if _reap(child):
-            return None
+            return _stopped_along(child.returncode, found)
         if found is not None and found.si_signo in _STOP and not limit.cleans_up():
             return found.si_signo
         if found is not None and found.si_signo in _RELAYED:
             proctree.notify_handlers(os.getpid(), found.si_signo)
     return TIME_UP
+
+
+def _stopped_along(returncode: int, found: signal.struct_siginfo | None) -> int | None:
+    """Return the signal that stops us where it has ended the command already, None where that ended by itself.
+
+    A scheduler sends TERM to all processes of a job at once: the command may be the first to go.
+    """
+    if -returncode not in _STOP:
+        return None
+    if found is None or found.si_signo not in _STOP:
+        found = signal.sigtimedwait(_STOP, _ALONG_S)
+    return None if found is None else found.si_signo
 
 
 def _clear(child: subprocess.Popen[bytes], launch: Launch, *, stopped: bool) -> tuple[int, list[int]]:

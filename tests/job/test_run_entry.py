@@ -83,6 +83,26 @@ def test_signal_to_the_runner_stops_the_command(job: Job, number: signal.Signals
     assert "saved" in job.attempt().stdout.read_text()
 
 
+BOTH_AT_ONCE = {
+    "the runner's first": "kill -STOP $PPID; kill -TERM $PPID; (sleep 0.3; kill -CONT $PPID) & kill -TERM $$",
+    "the command's first": "(sleep 0.05; kill -TERM $PPID) & kill -TERM $$",
+}
+
+
+@pytest.mark.parametrize("script", BOTH_AT_ONCE.values(), ids=BOTH_AT_ONCE)
+def test_command_that_was_stopped_along_with_the_runner_is_no_crash(job: Job, script: str) -> None:
+    """A scheduler sends TERM to all processes of a job at once: the command may be gone before we hear of it."""
+    job.plan("sh", "-c", script)
+    assert job.run().returncode == 128 + signal.SIGTERM
+    assert (job.record().failure, job.record().returncode) == ("cancelled", -signal.SIGTERM)
+
+
+def test_command_that_ends_itself_by_a_signal_has_crashed(job: Job) -> None:
+    job.plan("sh", "-c", "kill -TERM $$")
+    assert job.run().returncode == 128 + signal.SIGTERM
+    assert (job.record().failure, job.result().error_mode) == ("", "crash")
+
+
 def test_command_that_ignores_term_is_killed(job: Job) -> None:
     job.plan("sh", "-c", IGNORE_TERM)
     process = job.start()
