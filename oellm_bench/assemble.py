@@ -68,6 +68,11 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
     store = session.store()
     submitter = make_submitter(session, plan, store, clock)
     settings = tuple(watch_settings(document, actions) for document in plan.watch)
+    return put_together(session, plan, submitter, settings)
+
+
+def put_together(session: Session, plan: Plan, submitter: Submitter, settings: tuple[WatchSettings, ...]) -> Monitor:
+    """Return a monitor around a submitter, on the same store, scheduler and clock."""
     sinks = {
         name: parse(SinkChoice, dict(document), f"sinks.{name}").instantiate(Sink)
         for name, document in session.sinks.items()
@@ -76,10 +81,10 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
     return Monitor(
         session=session,
         plan=plan,
-        store=store,
+        store=submitter.store,
         scheduler=submitter.scheduler,
         submitter=submitter,
-        requeuer=Requeuer(store=store, scheduler=submitter.scheduler, clock=clock),
+        requeuer=Requeuer(store=submitter.store, scheduler=submitter.scheduler, clock=submitter.clock),
         settings=settings,
         gates=make_gates(session, plan, settings),
         follower=LogFollower(plan, session.layout, settings, embedded=session.is_embedded),
@@ -91,5 +96,5 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
             environment=os.environ,
         ),
         delivery=SinkDelivery(sinks, session.id, {**session.__dict__}),
-        clock=clock,
+        clock=submitter.clock,
     )

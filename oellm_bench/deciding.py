@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from oellm_bench.core.events import Decided, GivenUp
+from oellm_bench.core.events import Decided, GivenUp, Noticed
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.history import brake, failure, node_failures
@@ -20,16 +20,21 @@ from oellm_bench.watch import WatchSettings
 
 def decisions(
     plan: Plan, state: SessionState, settings: Sequence[WatchSettings], now: float
-) -> Iterator[Decided | GivenUp]:
-    """Yield a decision for each attempt that has ended without one, and give up what can never start."""
+) -> Iterator[Decided | GivenUp | Noticed]:
+    """Yield a decision for each attempt that has ended without one, and give up what can never start.
+
+    That the brake has stopped a campaign is told once.
+    """
     judge = _Judge(plan=plan, state=state, settings=settings, now=now)
+    told = set(state.notices)
     for entry in state.entries.values():
         if entry.over or (entry.cancelled and entry.last is None):
             continue
         if entry.is_fresh or entry.restart_due:
-            hopeless = judge.hopeless(entry)
-            if hopeless is not None:
-                yield hopeless
+            for event in judge.hopeless(entry):
+                if not (isinstance(event, Noticed) and event.key in told):
+                    yield event
+                told |= {event.key} if isinstance(event, Noticed) else set()
         elif entry.attempts[-1].mode is not None:
             decided = judge.decided(entry)
             if decided is not None:
@@ -45,17 +50,18 @@ class _Judge:
     settings: Sequence[WatchSettings]
     now: float
 
-    def hopeless(self, entry: EntryState) -> GivenUp | None:
-        """Return why an entry that waits for its start will not have it, None where it may."""
+    def hopeless(self, entry: EntryState) -> Iterator[GivenUp | Noticed]:
+        """Yield why an entry that waits for its start will not have it, nothing where it may."""
         planned = self.plan.by_id[entry.id]
         failed = failed_predecessor(planned, self.state) if planned.after else None
         if failed is not None:
             reason = f"{self.plan.by_id[failed].name}, which it waits for, did not succeed"
-            return GivenUp(at=self.now, entry=entry.id, mode=ErrorMode.DEPENDENCY_FAILED.value, reason=reason)
+            yield GivenUp(at=self.now, entry=entry.id, mode=ErrorMode.DEPENDENCY_FAILED.value, reason=reason)
+            return
         reason = self._brakes[planned.watch]
         if reason:
-            return GivenUp(at=self.now, entry=entry.id, mode=ErrorMode.CANCELLED.value, reason=reason)
-        return None
+            yield Noticed(at=self.now, key=f"brake/{planned.watch}", message=f"the brake is on: {reason}")
+            yield GivenUp(at=self.now, entry=entry.id, mode=ErrorMode.CANCELLED.value, reason=reason)
 
     def decided(self, entry: EntryState) -> Decided | None:
         """Return what follows the end of an entry's last attempt, None while that hangs on what it waited for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from oellm_bench.actions.commands import ActionRunner
@@ -74,7 +74,6 @@ class Monitor:
     stalls: StallWatch
     pace_s: float = math.inf  # between two looks, as far as that is known
     _looked_at: float | None = None
-    _layouts: dict[str, EntryLayout] = field(default_factory=dict)
 
     def step(self) -> Cycle:
         """Run one cycle. A scheduler that does not answer changes no state.
@@ -181,9 +180,10 @@ class Monitor:
     def _hopeless(self, snapshot: Snapshot) -> Iterable[Event]:
         """Yield what is to be known of, or to be cancelled, because it runs in vain or waits for what never comes."""
         told = self.store.state.notices
-        for entry, attempt in self._live():
+        live = self._live()
+        for entry, attempt in live:
             yield from waits_in_vain(entry, attempt, self._settings(entry).monitoring, told, snapshot.taken_at)
-        yield from self.stalls.events(self._live(), snapshot.taken_at)
+        yield from self.stalls.events(live, snapshot.taken_at)
 
     def _cancel(self, matched: Matched, snapshot: Snapshot) -> None:
         """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
@@ -284,7 +284,4 @@ class Monitor:
         return self._entry_layout(entry).attempt(attempt.number)
 
     def _entry_layout(self, entry: EntryState) -> EntryLayout:
-        """Return an entry's folder; joined once, not in every cycle."""
-        if entry.id not in self._layouts:
-            self._layouts[entry.id] = self.session.layout.entry(self._planned(entry.id).name)
-        return self._layouts[entry.id]
+        return self.session.layout.entry(self._planned(entry.id).name)

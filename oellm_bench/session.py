@@ -47,7 +47,7 @@ class Session:
     command_line: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def layout(self) -> SessionLayout:
         """Where its files lie."""
         return SessionLayout(Path(self.session_dir))

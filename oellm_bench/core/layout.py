@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,14 @@ class EntryLayout:
 
     def attempt(self, number: int) -> AttemptLayout:
         """Return the folder of attempt `number` (from 1)."""
-        return AttemptLayout(self.root / "attempts" / str(number))
+        if number not in self._attempts:
+            self._attempts[number] = AttemptLayout(self.root / "attempts" / str(number))
+        return self._attempts[number]
+
+    @functools.cached_property
+    def _attempts(self) -> dict[int, AttemptLayout]:
+        # Joined once: a monitor asks for thousands of them in every cycle.
+        return {}
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,12 @@ class AttemptLayout:
 
     root: Path
 
-    @property
+    @functools.cached_property
     def stdout(self) -> Path:
         """What the command wrote to stdout."""
         return self.root / "stdout.log"
 
-    @property
+    @functools.cached_property
     def stderr(self) -> Path:
         """What the command wrote to stderr."""
         return self.root / "stderr.log"
@@ -146,7 +154,13 @@ class SessionLayout:
 
     def entry(self, name: str) -> EntryLayout:
         """Return the folder of the entry of that name."""
-        return EntryLayout(self.root / "entries" / name)
+        if name not in self._entries:
+            self._entries[name] = EntryLayout(self.root / "entries" / name)
+        return self._entries[name]
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, EntryLayout]:
+        return {}
 
     def scheduler_log(self, name: str, attempt: int, job_id: str) -> Path:
         """Return the scheduler's own log of an attempt, array task or not."""

@@ -71,6 +71,8 @@ def read_new(
     status = _status(path)
     if status is not None and _is_at_end(status, cursor):
         return None  # the cheap way out for an idle job: no open, no read
+    if status is None and not cursor.inode:
+        return None
     with contextlib.ExitStack() as opened:
         # Opened before the rotated ones are listed: a rotation in between hides nothing.
         newest = None if status is None else opened.enter_context(open_file(path))

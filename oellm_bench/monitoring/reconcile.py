@@ -116,13 +116,11 @@ def stragglers(snapshot: Snapshot, state: SessionState) -> Iterator[JobId]:
     """Yield jobs that live although their attempts are over: lost ones that turned up, and ended ones that another
     hand put back into the queue. Nothing waits for what they do, and another attempt may be at work.
     """
+    attempts = [(a.token, a.task, a.is_over) for entry in state.entries.values() for a in entry.attempts]
+    # The newest incarnation of a requeued attempt comes last.
+    over = {(token, task): is_over for token, task, is_over in attempts}
     for row in snapshot.jobs:
-        if row.state not in _LIVE or row.name not in state.tokens:
-            continue
-        of_task = [
-            (entry, attempt) for entry, attempt in state.of_token(row.name) if attempt.task in (None, row.job_id.task)
-        ]
-        if of_task and all(attempt.is_over for _, attempt in of_task):
+        if row.state in _LIVE and over.get((row.name, row.job_id.task)):
             yield row.job_id
 
 

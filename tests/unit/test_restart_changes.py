@@ -11,7 +11,7 @@ from oellm_bench.book import Book
 from oellm_bench.builtins import load_all
 from oellm_bench.config.check import _restart_problems
 from oellm_bench.config.typing import parse
-from oellm_bench.core.events import Decided, Ended, GivenUp, Intended, Observed, Selected
+from oellm_bench.core.events import Decided, Ended, GivenUp, Intended, Noticed, Observed, Selected
 from oellm_bench.core.hostlist import node_names
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
@@ -231,13 +231,10 @@ def test_the_brake_stops_what_has_not_started_and_nothing_that_runs():
     for number in range(3):
         assert all(isinstance(event, Decided) for event in campaign.fail(1, entry=f"e{number}"))
     found = campaign.fail(2, entry="e3")
-    given_up = [event.entry for event in found if isinstance(event, GivenUp)]
-    given_up += [
-        event.entry
-        for event in decisions(campaign.plan, campaign.state, campaign.settings, 3)
-        if isinstance(event, GivenUp)
-    ]
-    assert given_up == ["e5", "e6", "e7"]
+    campaign.do(*(later := list(decisions(campaign.plan, campaign.state, campaign.settings, 3))))
+    assert [event.entry for event in [*found, *later] if isinstance(event, GivenUp)] == ["e5", "e6", "e7"]
+    assert [event.key for event in [*found, *later] if isinstance(event, Noticed)] == ["brake/0"]
+    assert "failed" in campaign.state.notices["brake/0"].message
     assert not campaign.state.entries["e4"].over
 
 
