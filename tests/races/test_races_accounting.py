@@ -134,7 +134,7 @@ def test_race_10_a_task_in_no_source_beside_living_siblings_is_a_cancelled_one_a
     assert [array.entry(n).over for n in range(3)] == [False, True, False]
 
 
-@pytest.mark.parametrize("listed", ["101_[0,2,...]", "101_[0-1,...%2]", "101_[...]"])
+@pytest.mark.parametrize("listed", ["101_[0,2,...]", "101_[0-1,...%2]", "101_[...]", "101_[0-1,2", "101_[0-"])
 def test_race_11_a_list_of_tasks_that_is_cut_short_says_nothing_of_any_task(array, cluster, listed):
     token = array.attempt().token
     cluster.queue(*(queue_row(f"101_{n}", "PENDING", name=token) for n in range(3)))

@@ -98,87 +98,12 @@ def test_a_node_that_goes_down_is_a_node_failure_and_restarted(real):
     assert real.ended_modes() == ["node_fail", "success"]
 
 
-def test_a_preempted_job_is_restarted(real):
-    low = {"partition": "preempt", "nodelist": "node1", "cpus-per-task": 4}
-    real.write(
-        slurm={"sbatch": low}, backend=first_time_only("sleep 300"), restart_policies=restarted_after("preempted")
-    )
-    real.run("submit")
-    real.wait_running()
-    preempt(real)
-    assert real.run("monitor").returncode == 0
-    assert real.ended_modes() == ["preempted", "success"]
-
-
-def test_a_preempted_job_that_slurm_requeues_goes_on_as_the_same_attempt(real):
-    low = {"partition": "preempt", "nodelist": "node1", "cpus-per-task": 4, "requeue": True}
-    real.write(slurm={"sbatch": low}, backend=shell('[ -n "$SLURM_RESTART_COUNT" ] || sleep 300'))
-    real.run("submit")
-    real.wait_running()
-    preempt(real)
-    assert real.run("monitor").returncode == 0
-    assert real.ended_modes() == ["success"]
-    assert real.results()["c"]["attempts"] == 1
-
-
-def preempt(real):
-    """Submit a job that takes the whole of node1 from a partition of higher priority."""
-    whole_node = ("--partition=long", "--nodelist=node1", "--cpus-per-task=4", "--mem=100")
-    real.cluster.command("sbatch", "--parsable", *whole_node, "--output=/dev/null", "--wrap=sleep 1")
-
-
-def test_a_requeued_job_goes_on_as_the_same_attempt(real):
-    real.write(slurm={"sbatch": {"requeue": True}}, backend=shell('[ -n "$SLURM_RESTART_COUNT" ] || sleep 300'))
-    real.run("submit")
-    real.wait_running()
-    real.cluster.command("scontrol", "requeue", real.job_ids()[0])
-    assert real.run("monitor").returncode == 0
-    assert real.ended_modes() == ["success"]
-
-
-def test_a_foreign_scancel_is_a_cancel_and_not_restarted(real):
-    real.write(backend=shell("sleep 300"), restart_policies=restarted_after("crash"))
-    real.run("submit")
-    real.wait_running()
-    real.cluster.command("scancel", *real.job_ids())
-    real.run("monitor")
-    assert real.ended_modes() == ["cancelled"]
-
-
-def test_array_tasks_cancelled_while_they_wait_are_found_out(real):
-    """A task that is cancelled before it starts may leave no trace at all in squeue and sacct."""
-    real.write(
-        slurm={"array": True, "sbatch": {"hold": True}},
-        sweep={"axes": {"n": [0, 1, 2]}},
-        backend=shell("true"),
-        monitoring={"missing_grace_s": 8.0},
-    )
-    jobs = real.json("submit")["jobs"]
-    real.cluster.command("scancel", jobs[1]["job_id"])
-    real.cluster.command("scontrol", "release", jobs[0]["job_id"].split("_")[0])
-    assert real.run("monitor").returncode == 1
-    results = real.results()
-    assert [results[f"n{n}"]["error_mode"] for n in (0, 1, 2)] == ["success", "cancelled", "success"]
-
-
 def test_an_array_cancelled_while_it_waits_is_cancelled(real):
     real.write(slurm={"array": True, "sbatch": {"hold": True}}, sweep={"axes": {"n": [0, 1]}}, backend=shell("true"))
     jobs = real.json("submit")["jobs"]
     real.cluster.command("scancel", jobs[0]["job_id"].split("_")[0])
     assert real.run("monitor").returncode == 1
     assert real.ended_modes() == ["cancelled", "cancelled"]
-
-
-def test_a_single_task_of_an_array_is_restarted_alone(real):
-    real.write(
-        slurm={"array": True},
-        sweep={"axes": {"n": [0, 1, 2]}},
-        backend=first_time_only("exit $(({n} == 1))"),
-        restart_policies=restarted_after("crash"),
-    )
-    assert real.run("run").returncode == 0
-    assert {name: row["attempts"] for name, row in real.results().items()} == {"n0": 1, "n1": 2, "n2": 1}
-    real.wait(lambda: sorted(real.jobs_in_accounting().values()) == [1, 1, 1, 1])
 
 
 def test_a_dependency_that_cannot_be_satisfied_ends_the_entry(real):
