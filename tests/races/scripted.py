@@ -108,7 +108,8 @@ class Watched:
     def another_monitor(self) -> Monitor:
         """Return a monitor as another process would have it: with nothing in memory."""
         monitor = make_monitor(self.session, {}, self.clock)
-        monitor.scheduler = monitor.submitter.scheduler = Client(self.session.state_layout.root / "slurm", self.clock)
+        client = Client(self.session.state_layout.root / "slurm", self.clock)
+        monitor.scheduler = monitor.submitter.scheduler = monitor.requeuer.scheduler = client
         return monitor
 
     def submit(self) -> None:

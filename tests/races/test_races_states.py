@@ -1,4 +1,4 @@
-"""Races 13, 14, 17 to 19, 29: a scheduler that is away, ends by whomever, states that are no end, late orders."""
+"""Races 13, 14 and 17 to 19: a scheduler that is away, ends by whomever, states that are no end."""
 
 from __future__ import annotations
 
@@ -226,23 +226,3 @@ def test_race_19_the_time_that_a_job_was_suspended_is_no_standstill(watch, clust
         watched.files().heartbeat.write_text(json.dumps(beat))
         watched.look(40 if stalls else 25)
         assert len(watched.events("CancelAsked")) == stalls
-
-
-@pytest.mark.parametrize(
-    "says",
-    [
-        "Kill job error on job id 101: Invalid job id specified",
-        "Kill job error on job id 101: Job/step already completing",
-    ],
-)
-def test_race_29_an_order_that_comes_too_late_is_refused_by_slurm_and_disturbs_nobody(watch, cluster, says):
-    watched = watch(monitoring=STALLS, sweep=[0, 1], restart_policies=[])
-    watched.submit()
-    cluster.queue(watched.queue_row("RUNNING"), watched.queue_row("RUNNING", 1))
-    watched.look()
-    cluster.fail("scancel", says)
-    watched.look(61)
-    cluster.queue(watched.queue_row("FAILED", code=1 << 8), watched.queue_row("FAILED", 1, code=1 << 8))
-    watched.look(1)
-    assert watched.look(20).finished
-    assert watched.modes() == ["crash", "crash"]
