@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from oellm_bench.core.resume import Resume
 from oellm_bench.errors import StateError
 
 SCHEMA_VERSION = 1
+_CHECKSUM = ', "checksum": "'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +115,19 @@ def to_text(plan: Plan) -> str:
             "watch": plan.watch,
         }
     )
-    lines = ",\n".join(json.dumps(entry_document(entry), allow_nan=False) for entry in plan.entries)
+    lines = ",\n".join(map(_line, plan.entries))
     return f'{head[:-1]}, "entries": [\n{lines}\n]}}\n'
+
+
+def checksum(data: bytes) -> str:
+    """Return what data are known by: 16 hexadecimal digits of their SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _line(entry: PlannedEntry) -> str:
+    """Return an entry's line, which ends with the checksum of what stands before it."""
+    text = json.dumps(entry_document(entry), allow_nan=False)
+    return f'{text[:-1]}{_CHECKSUM}{checksum(text.encode())}"}}'
 
 
 def entry_document(entry: PlannedEntry) -> dict[str, Any]:
@@ -149,21 +162,31 @@ def read_plan(path: Path) -> Plan:
 def read_entry(path: Path, *, index: int | None = None, entry_id: str | None = None) -> PlannedEntry:
     """Read one entry of `sweep.json`, by index or by id, without parsing the others.
 
-    Raises StateError where the file is unreadable or has no such entry.
+    Raises StateError where the file is unreadable, has no such entry, or another one than was planned.
     """
     key, wanted = ("index", index) if entry_id is None else ("id", entry_id)
     marker = f'"{key}": {json.dumps(wanted)},'
     try:
         for line in _entry_lines(path):
             if marker in line:
-                document = json.loads(line.rstrip().removesuffix(","))
+                text = line.rstrip().removesuffix(",")
+                document = json.loads(text)
                 if document[key] == wanted:
+                    _refuse_changed(text, path)
                     return _entry(document)
     except OSError as err:
         raise StateError(f"{path} cannot be read ({err.strerror})") from err
     except (ValueError, TypeError, KeyError) as err:
         raise StateError(f"{path} is not a plan ({err!r})") from err
     raise StateError(f"{path} has no entry with {key} {wanted}")
+
+
+def _refuse_changed(line: str, path: Path) -> None:
+    """Raise StateError for a line that is not as it was planned; earlier releases wrote no checksum."""
+    planned, found, told = line.rpartition(_CHECKSUM)
+    expected = checksum(f"{planned}}}".encode())
+    if found and told != f'{expected}"}}':
+        raise StateError(f"{path} was changed after it was planned, and is not run; put it back, or plan anew")
 
 
 def _entry_lines(path: Path) -> Iterator[str]:
@@ -181,7 +204,7 @@ def _check_version(document: Any, path: Path) -> None:
 
 
 def _entry(document: Mapping[str, Any]) -> PlannedEntry:
-    values = dict(document)
+    values = {name: value for name, value in document.items() if name != "checksum"}
     values["argv"] = tuple(values["argv"])
     values["launcher"] = tuple(values["launcher"])
     # Not there in plans that were written before entries could wait for each other, and run in containers.

@@ -151,3 +151,16 @@ def test_race_28_folders_whose_owner_was_killed_are_removed_by_the_next_head_and
             job.plan("true", ray=stand_in(HEAD + "exec sleep 600"))
             assert job.run().returncode == 0
         assert sorted(path.name for path in Path(name).iterdir()) == ["obr-being-made", "obr-owned"]
+
+
+def test_race_25_a_job_whose_plan_was_edited_after_it_was_sent_refuses_to_run(job):
+    job.plan("sh", "-c", "echo planned")
+    sweep = job.session / "sweep.json"
+    planned = sweep.read_text()
+    sweep.write_text(planned.replace("echo planned", "echo edited"))
+    done = job.run()
+    assert done.returncode == 2 and f"{sweep} was changed after it was planned" in done.stderr
+    assert not job.attempt().root.exists()
+    sweep.write_text(planned)
+    assert job.run().returncode == 0
+    assert job.attempt().stdout.read_text() == "planned\n"
