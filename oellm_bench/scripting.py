@@ -11,7 +11,7 @@ from typing import Any
 
 import oellm_bench
 from oellm_bench.config.project import ConfiguredPoint
-from oellm_bench.core.plan import PlannedEntry
+from oellm_bench.core.plan import PlannedEntry, checksum
 from oellm_bench.core.resources import Resources
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.rendering.sbatch import EntryReference, ScriptContext, render_array, render_entry
@@ -43,6 +43,8 @@ def render(
             slurm, found, context = _script_inputs(chunk[0][0].resources, chunk[0][1], session_dir)
             scripts[path] = render_array(tasks, found, slurm.setup, context)
             planned.extend(replace(entry, script=path, task=task) for task, (entry, _) in enumerate(chunk))
+    checksums = {path: checksum(text.encode()) for path, text in scripts.items()}
+    planned = [replace(entry, script_checksum=checksums[entry.script]) for entry in planned]
     return sorted(planned, key=lambda entry: entry.index), scripts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from oellm_bench.book import Book
 from oellm_bench.clock import Clock
 from oellm_bench.core.events import Ended, Event, Intended, SubmissionFailed, Submitted
 from oellm_bench.core.job import Snapshot
+from oellm_bench.core.plan import checksum
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.core.token import session_prefix
 from oellm_bench.errors import QueueFull, SchedulerError, SchedulerUnavailable, SubmissionRejected
@@ -202,6 +204,7 @@ class Submitter:
             # A job whose output folder is missing fails before its first line, without a log.
             Path(request.options["output"].replace("%%", "%")).parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._refuse_changed(request.script, intended)
             job_id = self.scheduler.submit(request)
         except SchedulerError as err:
             outcome = _outcome(err)
@@ -211,6 +214,13 @@ class Submitter:
             _log.log(told, "%s: %s (%s)", intended.token, err, _CONSEQUENCES[outcome])
             return self._failed(intended, outcome, str(err))
         return Submitted(at=self.clock.now(), token=intended.token, job_id=str(job_id))
+
+    def _refuse_changed(self, script: Path, intended: Intended) -> None:
+        """Raise SubmissionRejected for a script that is not as it was planned; earlier releases noted no checksum."""
+        planned = self.book.plan.by_id[intended.entries[0]].script_checksum
+        with contextlib.suppress(OSError):  # what cannot be read is the scheduler's to refuse
+            if planned and checksum(script.read_bytes()) != planned:
+                raise SubmissionRejected(f"{script} was changed after it was planned; put it back, or plan anew")
 
     def _failed(self, intended: Intended, outcome: str, message: str) -> SubmissionFailed:
         return SubmissionFailed(at=self.clock.now(), token=intended.token, outcome=outcome, message=message)

@@ -32,7 +32,8 @@ class PlannedEntry:
     asked of sbatch beside that; `memory` (`mem=64G`) and `exclude` too, which a restart may change; `pinned`: to nodes
     named by the user. `contract`: whether benchmark_results/metrics.json must be there after exit 0. `watch`: index
     into Plan.watch. `progress`: the pattern of lines that tell how far the command is. `image`: the container's, empty
-    where there is none. `resume`: how a later attempt goes on. `script` is relative to the session folder.
+    where there is none. `resume`: how a later attempt goes on. `script` is relative to the session folder, and
+    `script_checksum` that of its text.
     """
 
     index: int
@@ -64,6 +65,7 @@ class PlannedEntry:
     progress: str = ""
     image: str = ""
     resume: Resume | None = None
+    script_checksum: str = ""
 
 
 def node_hours(entries: Iterable[PlannedEntry]) -> float:

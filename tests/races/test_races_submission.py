@@ -1,4 +1,4 @@
-"""Races 1 to 3: whether a job was submitted, and how often."""
+"""Races 1 to 3 and 25: whether a job was submitted, how often, and which."""
 
 from __future__ import annotations
 
@@ -157,3 +157,18 @@ def test_race_03_a_duplicate_that_has_ended_already_is_left_in_peace(watch, clus
     cluster.queue(watched.queue_row("RUNNING"), queue_row("90", "COMPLETED", name=watched.attempt().token))
     watched.look()
     assert (cluster.calls("scancel"), watched.attempt().state.value) == ([], "RUNNING")
+
+
+def test_race_25_a_script_that_was_edited_after_it_was_planned_is_not_submitted(watch, cluster):
+    crash = [{"mode": "crash", "implementation": {"class_name": "AlwaysRestartPolicy"}}]
+    watched = watch(sweep=[0, 1], restart_policies=crash, restart={"backoff_s": 0})
+    watched.submit()
+    watched.leave_record(returncode=1)
+    cluster.queue(watched.queue_row("FAILED", code=1 << 8), watched.queue_row("RUNNING", 1))
+    script = watched.session.layout.root / watched.monitor.plan.entries[0].script
+    script.write_text(script.read_text().replace("#SBATCH --time=", "#SBATCH --time=1-"))
+    watched.look(1)
+    watched.look(1)
+    assert len(cluster.calls("sbatch")) == 2
+    assert watched.modes() == ["crash", "submit_rejected"]
+    assert "was changed after it was planned" in watched.attempt().reason
