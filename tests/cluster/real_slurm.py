@@ -8,10 +8,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,17 @@ def running_cluster(*, accounting: bool = True, **settings: object) -> Iterator[
     finally:
         _script("clean", environment=environment)
         shutil.rmtree(base, ignore_errors=True)
+
+
+@contextmanager
+def after(seconds: float, *call: Any) -> Iterator[None]:
+    """Call a function that much later, and wait for it at the end of the block."""
+    timer = threading.Timer(seconds, call[0], call[1:])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
 
 
 def _free_ports() -> int:

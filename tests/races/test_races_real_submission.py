@@ -1,4 +1,4 @@
-"""Races 1 to 3, 12, 16, 18, 21 and 24 on a real SLURM cluster whose daemons are well."""
+"""Races 1 to 3, 12, 16, 18, 21, 24, 25 and 29 on a real SLURM cluster whose daemons are well."""
 
 from __future__ import annotations
 
@@ -45,20 +45,13 @@ def sbatch(real, monkeypatch):
     yield install
 
 
-def assert_each_ran_once(real, count):
-    assert real.ended_modes() == ["success"] * count
-    real.wait(lambda: sum(real.jobs_in_accounting().values()) >= count)  # names come late
-    jobs = real.jobs_in_accounting()
-    assert len(jobs) == count and set(jobs.values()) == {1}
-
-
 def test_race_01_a_job_whose_sbatch_timed_out_is_adopted_on_a_real_cluster(real, sbatch):
     sbatch(f'"$sbatch" "$@" >/dev/null; {TIMED_OUT}')
     real.write(backend=shell("sleep 2"), sweep={"axes": {"n": [0, 1]}})
     assert real.run("submit").returncode == 4
     sbatch('exec "$sbatch" "$@"')
     assert real.run("monitor").returncode == 0
-    assert_each_ran_once(real, 2)
+    real.assert_each_succeeded_once(2)
     assert [event["adopted"] for event in real.journal() if event["event"] == "Submitted"].count(True) == 1
 
 
@@ -70,7 +63,7 @@ def test_race_02_jobs_of_a_killed_submitter_are_adopted_on_a_real_cluster(real, 
     sbatch('exec "$sbatch" "$@"')
     assert real.run("submit").returncode == 0
     assert real.run("monitor").returncode == 0
-    assert_each_ran_once(real, 2)
+    real.assert_each_succeeded_once(2)
 
 
 def test_race_03_a_second_job_under_the_same_name_is_cancelled_on_a_real_cluster(real):
@@ -91,7 +84,7 @@ def test_race_12_a_job_that_does_not_exist_hides_no_other_on_a_real_cluster(real
     real.write(slurm={"client": client}, backend=shell("sleep 2"), sweep={"axes": {"n": [0, 1, 2]}})
     assert real.run("submit").returncode == 4
     assert real.run("monitor").returncode == 0
-    assert_each_ran_once(real, 3)
+    real.assert_each_succeeded_once(3)
 
 
 def test_race_16_jobs_that_ended_between_two_looks_are_judged_on_a_real_cluster(real):
@@ -124,7 +117,7 @@ def test_race_21_one_of_two_monitors_watches_and_a_killed_one_is_followed_on_a_r
     first.kill()
     first.communicate()
     assert real.run("monitor").returncode == 0
-    assert_each_ran_once(real, 1)
+    real.assert_each_succeeded_once(1)
 
 
 def test_race_24_a_restart_is_not_judged_by_the_results_of_the_run_before_on_a_real_cluster(real):
@@ -134,3 +127,30 @@ def test_race_24_a_restart_is_not_judged_by_the_results_of_the_run_before_on_a_r
     real.write(backend=backend, restart_policies=restarted_after("crash"), restart={"backoff_s": 0, "max_restarts": 1})
     assert real.run("run").returncode == 1
     assert real.ended_modes() == ["crash", "contract_error"]
+
+
+def test_race_25_a_job_whose_plan_was_edited_while_it_waited_refuses_to_run_on_a_real_cluster(real):
+    real.write(slurm={"sbatch": {"hold": True}}, backend=shell("echo planned"), restart_policies=[])
+    (job,) = real.json("submit")["jobs"]
+    sweep = real.session_dir / "sweep.json"
+    sweep.write_text(sweep.read_text().replace("echo planned", "echo edited"))
+    real.cluster.command("scontrol", "release", job["job_id"])
+    assert real.run("monitor").returncode == 1
+    assert real.ended_modes() == ["crash"]
+    attempt = real.session_dir / "entries" / "c" / "attempts" / "1"
+    assert "was changed after it was planned" in (attempt / f"slurm-{job['job_id']}.out").read_text()
+    assert not (attempt / "stdout.log").exists()
+
+
+def test_race_29_a_requeue_that_slurm_refuses_is_followed_by_a_new_job_on_a_real_cluster(real):
+    policy = {**restarted_after("crash")[0], "how": "requeue"}
+    gate = real.folder.parent / "go"
+    first = f'[ "$OELLM_BENCH_ATTEMPT" -ge 2 ] || {{{{ while [ ! -e {gate} ]; do sleep 0.1; done; exit 3; }}}}'
+    real.write(slurm={"sbatch": {"requeue": True}}, backend=shell(first), restart_policies=[policy])
+    real.run("submit")
+    real.wait_running()
+    real.cluster.command("scontrol", "update", f"JobId={real.job_ids()[0]}", "Requeue=0")
+    gate.touch()
+    done = real.run("monitor")
+    assert done.returncode == 0 and "is not requeued" in done.stderr
+    assert real.ended_modes() == ["crash", "success"]

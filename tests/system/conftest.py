@@ -164,6 +164,14 @@ class RealCampaign(Campaign):
         named = [row.split("|") for row in rows]
         return Counter(f"{name}/{job.partition('_')[2]}" for job, _, name in named if name.startswith(prefix))
 
+    def assert_each_succeeded_once(self, entries: int) -> None:
+        """Assert that so many entries ran well, and that SLURM saw one job each."""
+        assert self.ended_modes() == ["success"] * entries
+        # Accounting calls a job that is seconds old `allocation`, so its name may come late.
+        self.wait(lambda: sum(self.jobs_in_accounting().values()) >= entries)
+        jobs = self.jobs_in_accounting()
+        assert len(jobs) == entries and set(jobs.values()) == {1}
+
 
 def on_cluster(campaign: Campaign, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> RealCampaign:
     """Return the campaign as one on a real cluster."""

@@ -117,7 +117,7 @@ def test_two_at_once_and_one_cancelled_in_the_middle(campaign, image, temporary)
     assert list(temporary.iterdir()) == []
 
 
-def test_nothing_outlives_a_runner_that_is_killed(campaign, image):
+def test_race_28_nothing_in_a_container_outlives_a_runner_that_is_killed(campaign, image):
     write(campaign, image, sleep_s=600)
     campaign.run("submit")
     log = campaign.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log"

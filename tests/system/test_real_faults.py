@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from tests.cluster.real_slurm import running_cluster
+from tests.cluster.real_slurm import after, running_cluster
 from tests.system.conftest import on_cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm_own")]
@@ -22,64 +17,8 @@ def fragile(campaign, monkeypatch):
         yield on_cluster(campaign, cluster, monkeypatch)
 
 
-@contextmanager
-def after(seconds: float, *call) -> Iterator[None]:
-    """Call a function that much later, and wait for it at the end of the block."""
-    timer = threading.Timer(seconds, call[0], call[1:])
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.join()
-
-
 def shell(line):
     return {"class_name": "CommandBackend", "command": line}
-
-
-def assert_each_succeeded_once(real, entries):
-    assert real.ended_modes() == ["success"] * entries
-    # Accounting calls a job that is seconds old `allocation`, so its name may come late.
-    real.wait(lambda: sum(real.jobs_in_accounting().values()) >= entries)
-    jobs = real.jobs_in_accounting()
-    assert len(jobs) == entries and set(jobs.values()) == {1}
-
-
-def test_a_controller_that_hangs_during_sbatch_leads_to_no_duplicate(fragile):
-    fragile.write(backend=shell("true"), sweep={"axes": {"n": list(range(6))}}, monitoring={"interval_s": 1.0})
-    fragile.cluster.fault("slurmctld", "pause")
-    with after(13, fragile.cluster.fault, "slurmctld", "resume"):
-        first = fragile.run("submit")
-    assert first.returncode == 4
-    assert fragile.run("monitor").returncode == 0
-    assert_each_succeeded_once(fragile, 6)
-
-
-def test_a_controller_killed_and_restarted_changes_no_verdict(fragile):
-    fragile.write(backend=shell("sleep 20"), sweep={"axes": {"n": list(range(4))}}, monitoring={"interval_s": 1.0})
-    fragile.run("submit")
-    fragile.wait_running()
-    running_since = time.time()
-    saved = fragile.cluster.base / "state" / "job_state"
-    fragile.wait(lambda: saved.stat().st_mtime > running_since)
-    fragile.cluster.fault("slurmctld", "kill")
-    with after(12, fragile.cluster.fault, "slurmctld", "start"):
-        done = fragile.run("monitor", timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert_each_succeeded_once(fragile, 4)
-
-
-def test_jobs_that_a_killed_controller_has_forgotten_are_judged_by_their_own_records(fragile):
-    """Killed before it saved its state, a controller forgets jobs that run on, and gives their ids out again."""
-    fragile.write(backend=shell("sleep 5"), sweep={"axes": {"n": list(range(4))}}, monitoring={"interval_s": 1.0})
-    fragile.run("submit")
-    fragile.wait_running()
-    fragile.cluster.fault("slurmctld", "kill")
-    with after(12, fragile.cluster.fault, "slurmctld", "start"):
-        done = fragile.run("monitor", timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert fragile.ended_modes() == ["success"] * 4
-    assert set(fragile.jobs_in_accounting().values()) <= {1}
 
 
 def test_a_slurmd_that_is_killed_is_a_node_failure_and_the_entry_runs_elsewhere(fragile):
@@ -99,20 +38,6 @@ def test_a_slurmd_that_is_killed_is_a_node_failure_and_the_entry_runs_elsewhere(
     assert fragile.json("status")["entries"][0]["node"] != node
 
 
-def test_accounting_that_stops_changes_no_verdict(fragile):
-    """While it is away an ended job may be known to nobody: that is no reason to call it lost."""
-    fragile.write(
-        backend=shell("exit $(({n} == 3))"), sweep={"axes": {"n": list(range(4))}}, monitoring={"interval_s": 1.0}
-    )
-    fragile.cluster.fault("slurmdbd", "kill")
-    with after(15, fragile.cluster.fault, "slurmdbd", "start"):
-        assert fragile.run("submit").returncode == 0
-        assert fragile.run("monitor", timeout=200).returncode == 1
-    assert sorted(fragile.ended_modes()) == ["crash", "success", "success", "success"]
-    fragile.wait(lambda: len(fragile.jobs_in_accounting()) == 4)
-    assert set(fragile.jobs_in_accounting().values()) == {1}
-
-
 def test_authentication_that_stops_changes_no_verdict(fragile):
     fragile.write(backend=shell("sleep 3"), sweep={"axes": {"n": list(range(4))}}, monitoring={"interval_s": 1.0})
     fragile.run("submit")
@@ -121,7 +46,7 @@ def test_authentication_that_stops_changes_no_verdict(fragile):
     with after(8, fragile.cluster.fault, "munged", "start"):
         done = fragile.run("monitor", timeout=300)
     assert done.returncode == 0, done.stderr
-    assert_each_succeeded_once(fragile, 4)
+    fragile.assert_each_succeeded_once(4)
 
 
 def test_authentication_that_is_away_during_sbatch_leads_to_no_duplicate(fragile):
@@ -130,7 +55,7 @@ def test_authentication_that_is_away_during_sbatch_leads_to_no_duplicate(fragile
     with after(55, fragile.cluster.fault, "munged", "start"):
         assert fragile.run("submit", timeout=200).returncode == 4
     assert fragile.run("monitor", timeout=200).returncode == 0
-    assert_each_succeeded_once(fragile, 3)
+    fragile.assert_each_succeeded_once(3)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +70,7 @@ def unaccounted(campaign, silent_cluster, monkeypatch):
     return on_cluster(campaign, silent_cluster, monkeypatch)
 
 
-def test_without_accounting_the_queue_and_the_jobs_own_records_tell(unaccounted):
+def test_race_14_without_accounting_the_queue_and_the_jobs_own_records_tell_on_a_real_cluster(unaccounted):
     unaccounted.write(
         backend=shell("exit {code}"),
         sweep={"axes": {"code": [0, 3, 137, 255]}},
@@ -157,7 +82,7 @@ def test_without_accounting_the_queue_and_the_jobs_own_records_tell(unaccounted)
     assert all(f"exit code {n}" in results[f"code{n}"]["reason"] for n in (3, 137, 255))
 
 
-def test_without_accounting_jobs_that_the_controller_has_forgotten_are_judged_by_their_records(unaccounted):
+def test_race_14_jobs_that_nobody_remembers_are_judged_by_their_records_on_a_real_cluster(unaccounted):
     unaccounted.write(backend=shell("exit $(({n} == 1))"), sweep={"axes": {"n": [0, 1]}})
     unaccounted.run("submit")
     unaccounted.wait(lambda: not unaccounted.cluster.command("squeue", "-h", "-t", "all"), deadline_s=120)
