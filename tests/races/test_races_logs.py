@@ -204,6 +204,18 @@ def test_race_07_a_chatty_log_is_read_to_its_end_before_the_job_is_judged(runnin
     assert steps(running) == [1]
 
 
+def test_race_07_the_last_lines_are_read_though_the_file_server_still_shows_the_old_size(running, cluster, monkeypatch):
+    """NFS clients keep what stat says for up to a minute; only who opens a file is told of its true size."""
+    append(running, b"step 1\n")
+    running.look(1)
+    stat, log = os.stat, str(running.files().stdout)
+    kept = stat(log)
+    append(running, b"step 2\n")
+    monkeypatch.setattr(os, "stat", lambda path, **options: kept if str(path) == log else stat(path, **options))
+    ends(running, cluster)
+    assert (running.modes(), steps(running)) == (["success"], [1, 2])
+
+
 def test_race_08_a_running_job_without_a_log_has_its_own_clock(watch, cluster):
     watched = watch(monitoring={"inactivity_s": 60.0, "startup_s": 600.0})
     watched.submit()
