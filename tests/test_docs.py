@@ -34,6 +34,15 @@ def test_error_modes_are_documented():
     assert [mode.value for mode in ErrorMode if f"`{mode.value}`" not in text] == []
 
 
+def test_every_race_is_documented_and_tested():
+    rows = re.findall(r"^\| (\d+) \|.*\|( ● )?\|$", (ROOT / "docs" / "races.md").read_text(), re.MULTILINE)
+    texts = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    tested = {int(number) for text in texts.values() for number in re.findall(r"def test_race_(\d\d)_", text)}
+    real = {int(n) for text in texts.values() for n in re.findall(r"def test_race_(\d\d)_\w+_on_a_real_cluster", text)}
+    assert [int(number) for number, _ in rows] == sorted(tested) == list(range(1, 31))
+    assert {int(number) for number, mark in rows if mark} == real
+
+
 def test_every_option_has_a_meaning():
     assert [row["key"] for row in list_options() if not row["meaning"]] == []
 
