@@ -80,7 +80,7 @@ def read_new(
         if newest is not None and cursor.inode and _continues(newest, cursor):
             return _chunk(newest, cursor, final=final, max_bytes=max_bytes)
         others = (opened.enter_context(open_file(part)) for part in rotated(path))
-        parts = [part for part in others if newest is None or not os.path.sameopenfile(part.fileno(), newest.fileno())]
+        parts = [part for part in others if newest is None or not _is_same_or_copy(part, newest)]
         unread, begun = _unread(parts, cursor, since)
         unread += [] if newest is None else [newest]
         return _first_chunk(unread, begun, final=final, max_bytes=max_bytes)
@@ -173,6 +173,21 @@ def _has_been_read(stream: BinaryIO, cursor: Cursor) -> bool:
     length = min(cursor.offset, _TAIL_BYTES)
     # A cursor of an earlier release has no tail.
     return not cursor.tail or _digest(_read(stream, cursor.offset - length, length)) == cursor.tail
+
+
+def _is_same_or_copy(part: BinaryIO, newest: BinaryIO) -> bool:
+    """Tell whether a part is the newest file itself, or a copy of it that was made before it is emptied.
+
+    Such a copy begins as the file does, and is written after it; a part that was renamed is the older one.
+    """
+    if os.path.sameopenfile(part.fileno(), newest.fileno()):
+        return True
+    copy, source = os.fstat(part.fileno()), os.fstat(newest.fileno())
+    if copy.st_size > source.st_size or copy.st_mtime_ns < source.st_mtime_ns:
+        return False
+    tail = max(0, copy.st_size - _TAIL_BYTES)
+    ends = ((0, min(copy.st_size, _HEAD_BYTES)), (tail, copy.st_size - tail))
+    return all(_read(part, *end) == _read(newest, *end) for end in ends)
 
 
 def _next_data(stream: BinaryIO, offset: int) -> int:

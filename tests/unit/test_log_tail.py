@@ -250,6 +250,31 @@ def test_what_was_written_before_a_copy_and_truncate_is_read_from_the_copy(log):
     assert lines_of(log) == b"2\n3\n"
 
 
+@pytest.mark.parametrize("copied", [b"2\n3\n", b"2\n", b"2\n3"], ids=["whole", "a part", "within a line"])
+@pytest.mark.parametrize("before", ["nothing", "rename"])
+def test_a_look_between_the_copying_and_the_emptying_reads_nothing_twice(log, before, copied):
+    if before == "rename":
+        log.append(b"1\n")
+        assert lines_of(log) == b"1\n"
+        log.path.rename(log.path.with_name(log.path.name + ".2"))
+    log.append(b"2\n3\n")
+    log.path.with_name(log.path.name + ".1").write_bytes(copied)
+    assert lines_of(log) == b"2\n3\n"
+    log.path.with_name(log.path.name + ".1").write_bytes(b"2\n3\n")
+    os.truncate(log.path, 0)
+    assert lines_of(log) == b""
+    log.append(b"4\n")
+    assert lines_of(log) == b"4\n"
+
+
+def test_a_renamed_part_that_says_the_same_as_what_came_after_it_is_read(log):
+    log.append(b"tick\n")
+    log.path.rename(log.path.with_name(log.path.name + ".1"))
+    os.utime(log.path.with_name(log.path.name + ".1"), (1e9, 1e9))
+    log.append(b"tick\ntick\n")
+    assert lines_of(log) == b"tick\n" * 3
+
+
 def test_a_truncated_log_that_grew_again_past_the_cursor_with_the_same_banner_is_seen_through(log):
     banner = b"banner " * 60 + b"\n"
     log.append(banner + b"first run, step 1\n")
@@ -275,7 +300,9 @@ def test_files_with_other_names_are_not_taken_for_parts(log):
     assert lines_of(log) == b"1\n"
 
 
-steps = st.lists(st.one_of(st.binary(max_size=12), st.sampled_from(["rename", "copy", "look"])), max_size=25)
+steps = st.lists(
+    st.one_of(st.binary(max_size=12), st.sampled_from(["rename", "copy", "copy, look", "look"])), max_size=25
+)
 
 
 @given(steps)
@@ -297,5 +324,6 @@ def test_whatever_is_rotated_whenever_every_line_is_read_once_in_order(tmp_path_
                 log.path.rename(part)
             else:
                 part.write_bytes(log.path.read_bytes())
+                found += lines_of(log) if step == "copy, look" else b""
                 os.truncate(log.path, 0)
     assert found + lines_of(log, final=True) == written
