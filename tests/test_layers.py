@@ -17,6 +17,7 @@ FLOORS = (
     ("oellm_bench.cli", 6),
     ("oellm_bench.__main__", 6),
     ("oellm_bench.builtins", 4),
+    ("oellm_bench.simulation.settings", 3),
     ("oellm_bench.config", 4),
     *(
         (f"oellm_bench.{kind}.base", 2)
@@ -39,7 +40,7 @@ FLOORS = (
         for name in (
             "assemble book checking delivery filling history job judging monitor ordering planning run_entry "
             "scripting session session_writing submission deciding gates observer view triggers watch following "
-            "requeueing stalls".split()
+            "requeueing simulation stalls".split()
         )
     ),
 )

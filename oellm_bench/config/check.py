@@ -26,6 +26,7 @@ from oellm_bench.rendering import directives as sbatch
 from oellm_bench.restart.base import RestartPolicy
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.shell import SHORTEST_SECRET, is_secret_name
+from oellm_bench.simulation.settings import simulation_problems
 from oellm_bench.sinks.base import Sink
 
 _ABOVE_ZERO = {
@@ -81,6 +82,7 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.monitoring, "", lambda: _monitoring_problems(project)),
         (project.ray, "", lambda: _number_problems("ray", project.ray)),
         (project.capture, "", lambda: _capture_problems(project)),
+        (project.simulation, "", lambda: simulation_problems(project.simulation)),
     )
     for part, section, check in checks:
         if id(part) in checked:

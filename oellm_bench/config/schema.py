@@ -16,6 +16,7 @@ from oellm_bench.monitoring.settings import MonitoringConfig
 from oellm_bench.rendering import sbatch_values
 from oellm_bench.restart.settings import RestartConfig
 from oellm_bench.schedulers.base import Scheduler
+from oellm_bench.simulation.settings import SimulationConfig
 from oellm_bench.sinks.base import Sink
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Project:
     paths: dict[str, str] = option("any other path by name: {path:name}", factory=dict)
     requirements: tuple[Requirement, ...] = option("bounds on metrics", ())
     sweep: SweepConfig = option("the sweep")
+    simulation: SimulationConfig = option("what `simulate` assumes", factory=SimulationConfig)
 
     def named_paths(self) -> dict[str, str]:
         """Return the paths that have a name, datasets among them, by the key that says so."""
