@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _logs(verbs.add_parser("logs", help="print or follow the log of an entry, over its restarts"))
     _cancel(verbs.add_parser("cancel", help="cancel a session or some of its entries"))
     _results(verbs.add_parser("results", help="metrics and requirements of a session's entries"))
+    _simulate(verbs.add_parser("simulate", help="run a campaign on a simulated cluster, to compare policies"))
     _options(verbs.add_parser("options", help="every field of the configuration"))
     return parser
 
@@ -146,6 +147,22 @@ def _results(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--md", dest="form", action="store_const", const="md", help="print as Markdown")
 
 
+def _simulate(parser: argparse.ArgumentParser) -> None:
+    _configuration(parser)
+    parser.add_argument("--jobs", type=_count, metavar="N", help="entries, those of the sweep again and again")
+    parser.add_argument("--seed", type=_number, default=0, metavar="S", help="another number, other luck (default: 0)")
+    parser.add_argument("--interval", type=_seconds, metavar="S", help="simulated pause between two looks, seconds")
+    parser.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="simulate with this override; repeated: one row each; ';' between several overrides for one row",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the simulated sessions in this new folder")
+
+
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("group", nargs="?", metavar="GROUP", help="only this section or class, e.g. slurm")
     parser.add_argument("--json", action="store_true", help="print as JSON")
@@ -155,6 +172,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)
 
 
