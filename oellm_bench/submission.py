@@ -233,8 +233,8 @@ def _outcome(err: SchedulerError) -> str:
 
 
 def _unanswered(state: SessionState) -> Iterator[Intended]:
-    """Yield the intents that have neither an id nor a refusal."""
-    for token, intended in state.tokens.items():
-        attempts = state.of_token(token)
-        if any(not (entry.over or a.job_id or a.refused or a.is_over) for entry, a in attempts):
-            yield intended
+    """Yield the intents that have neither an id nor a refusal; only the newest attempt of an entry can be of one."""
+    lasts = (entry.attempts[-1] for entry in state.entries.values() if entry.attempts and not entry.over)
+    waiting = {last.token for last in lasts if not (last.job_id or last.refused or last.is_over)}
+    if waiting:
+        yield from [intended for token, intended in state.tokens.items() if token in waiting]
