@@ -126,7 +126,7 @@ def _simulate(variant: Variant, folder: Path, interval_s: float, args: argparse.
     monitor = simulation.run(interval_s)
     lasted_s = simulation.clock.now() - simulation.began_at
     cluster = simulation.cluster
-    found = figures(cluster.jobs.values(), monitor.store.state, lasted_s=lasted_s, calls=cluster.calls)
+    found = figures(cluster.runs, monitor.store.state, lasted_s=lasted_s, calls=cluster.calls)
     wall_s = time.monotonic() - begun_s
     if args.keep is None:
         shutil.rmtree(folder)

@@ -6,12 +6,12 @@ import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from oellm_bench.clock import Clock
 from oellm_bench.core.hostlist import node_names
-from oellm_bench.core.job import JobId, JobState, JobStatus, Snapshot
+from oellm_bench.core.job import JobId, JobState, Snapshot
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.errors import QueueFull, SchedulerUnavailable, SubmissionRejected, SubmissionUnclear
@@ -20,12 +20,14 @@ from oellm_bench.simulation import luck
 from oellm_bench.simulation.job import SimulatedJob, read_request
 from oellm_bench.simulation.life import Conditions, account, life
 from oellm_bench.simulation.nodes import Nodes
+from oellm_bench.simulation.records import Records
 from oellm_bench.simulation.settings import SimulationConfig
 from oellm_bench.simulation.traces import Traces
 from oellm_bench.simulation.waiting import Dependency, WaitingLine, read_dependency
 from oellm_bench.watch import WatchSettings
 
 _NO_CONTACT = "Unable to contact slurm controller (connect failure)"
+_TIMED_OUT = "Socket timed out on send/recv operation"
 _STATES = {
     "success": JobState.COMPLETED,
     "time_limit": JobState.TIMEOUT,
@@ -40,8 +42,8 @@ _STATES = {
 class SimulatedCluster(Scheduler):
     """One session's cluster. All that has happened by the clock's time has happened whenever anything is asked.
 
-    `jobs` are all that ever were, `calls` the commands spent. A submission names its script, and with an array its
-    tasks: that is how the entry is known.
+    `runs` are all that ever were, each job once and again each time it was requeued; `calls` are the commands spent. A
+    submission names its script, and with an array its tasks: that is how the entry is known.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class SimulatedCluster(Scheduler):
         seed: int,
         clock: Clock,
     ) -> None:
-        self.jobs: dict[JobId, SimulatedJob] = {}
+        self.runs: list[SimulatedJob] = []
         self.calls = 0
+        self._jobs: dict[JobId, SimulatedJob] = {}
+        self._records = Records(config.controller)
+        self._runs_of = Counter[str]()
         self._entries = {(str(layout.root / entry.script), entry.task): entry for entry in entries}
         self._needs = {entry.id: luck.need(seed, entry.name, config.jobs) for entry in entries}
         self._done_s = dict.fromkeys(self._needs, 0.0)  # what the checkpoints of an entry hold
@@ -69,25 +74,23 @@ class SimulatedCluster(Scheduler):
         self._numbers, self._order = itertools.count(1), itertools.count()
         self._trials = Counter[str]()
         self._unfinished = 0
-        self._changing: dict[JobId, SimulatedJob] = {}  # jobs of which accounting has yet to learn something
-        self._settled: list[JobStatus] = []
 
     def submit(self, request: SubmitRequest) -> JobId:
         """Take the job; now and then its answer is lost, and it comes late or never."""
         now = self._call()
         jobs = self._asked_for(request, now)
-        dependency = (
-            read_dependency(request.options["dependency"], self.jobs) if "dependency" in request.options else None
-        )
-        self._trials[request.name] += 1
-        answer = luck.answer(self._seed, request.name, self._trials[request.name], self._config.controller)
-        arrive = partial(self._arrive, jobs, dependency, request.max_parallel)
-        if not answer.is_lost:
-            arrive(now)
-            return JobId(jobs[0].job_id.job)
-        if answer.arrives:
-            self._at(now + answer.late_s, arrive)
-        raise SubmissionUnclear("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
+        text = request.options.get("dependency")
+        dependency = read_dependency(text, self._jobs) if text else None
+        self._answer(request.name, partial(self._arrive, jobs, dependency, request.max_parallel), now)
+        return JobId(jobs[0].job_id.job)
+
+    def requeue(self, job_id: JobId) -> None:
+        """Put an ended job back that the controller still knows; the answer is lost as those of submissions are."""
+        now = self._call()
+        job = self._jobs.get(job_id)
+        if job is None or job.ended_at is None or not self._records.remembers(job, now):
+            raise SubmissionRejected(f"scontrol: error: Invalid job id specified for job {job_id}")
+        self._answer(f"{job.token}/{job_id}/requeue", partial(self._put_back, job), now)
 
     def snapshot(self, prefix: str, since: float, *, insist: bool = False) -> Snapshot:
         """Return what queue and accounting say together; every job here is of the one session there is."""
@@ -95,14 +98,14 @@ class SimulatedCluster(Scheduler):
             now = self._call(2)
         except SchedulerUnavailable:
             return Snapshot(taken_at=self._clock.now(), calls=2)
-        rows = (*self._settled, *self._rows(now))
+        rows = tuple(self._records.rows(now))
         return Snapshot(taken_at=now, jobs=rows, queue_answered=True, accounting_answered=True, calls=2)
 
     def cancel(self, job_ids: Collection[JobId]) -> None:
         """End jobs, those that run and those that wait."""
         now = self._call()
         for job_id in job_ids:
-            job = self.jobs.get(job_id)
+            job = self._jobs.get(job_id)
             if job is not None and job.ended_at is None:
                 self._end(job, "cancelled", now)
 
@@ -115,10 +118,6 @@ class SimulatedCluster(Scheduler):
     def next_event_at(self) -> float:
         """Return when something happens next by itself (epoch seconds), infinity where nothing does."""
         return self._events[0][0] if self._events else math.inf
-
-    def work_s(self, entry: str) -> float:
-        """Return how much useful work the entry of that id needs."""
-        return self._needs[entry].work_s
 
     def _call(self, count: int = 1) -> float:
         """Count a command, let everything happen that is due, and return the time. Raises SchedulerUnavailable."""
@@ -134,6 +133,17 @@ class SimulatedCluster(Scheduler):
     def _at(self, moment: float, happen: Callable[[float], None]) -> None:
         if moment < math.inf:
             heapq.heappush(self._events, (moment, next(self._order), happen))
+
+    def _answer(self, name: str, happen: Callable[[float], None], now: float) -> None:
+        """Let a call have its effect. Raises SubmissionUnclear where its answer is lost, and then with luck only."""
+        self._trials[name] += 1
+        answer = luck.answer(self._seed, name, self._trials[name], self._config.controller)
+        if not answer.is_lost:
+            happen(now)
+            return
+        if answer.arrives:
+            self._at(now + answer.late_s, happen)
+        raise SubmissionUnclear(_TIMED_OUT)
 
     def _asked_for(self, request: SubmitRequest, now: float) -> list[SimulatedJob]:
         """Return the jobs of a submission. Raises QueueFull, SubmissionRejected."""
@@ -166,10 +176,9 @@ class SimulatedCluster(Scheduler):
         self, jobs: Sequence[SimulatedJob], dependency: Dependency | None, max_parallel: int | None, now: float
     ) -> None:
         """Put the jobs of a submission into the queue."""
-        self._unfinished += len(jobs)
         for job in jobs:
             job.submitted_at = now
-            self.jobs[job.job_id] = self._changing[job.job_id] = job
+            self._take_in(job)
         if dependency is None:
             self._line.add(jobs, max_parallel)
         else:
@@ -177,6 +186,18 @@ class SimulatedCluster(Scheduler):
                 self._line.add_after(job, dependency)
         if self._line.is_in_sight():
             self._start_what_fits(now)
+
+    def _put_back(self, ended: SimulatedJob, now: float) -> None:
+        job = ended.again(now)
+        self._take_in(job)
+        self._line.add([job])
+        self._start_what_fits(now)
+
+    def _take_in(self, job: SimulatedJob) -> None:
+        self._unfinished += 1
+        self._jobs[job.job_id] = job
+        self.runs.append(job)
+        self._records.add(job)
 
     def _start_what_fits(self, now: float) -> None:
         def take(job: SimulatedJob) -> bool:
@@ -199,7 +220,8 @@ class SimulatedCluster(Scheduler):
             limit_s=job.asked.limit_s,
             strain=len(job.nodes) + bad * (model.cluster.bad_factor - 1),
         )
-        withstands = luck.hazards(self._seed, job.entry.name, job.attempt)
+        self._runs_of[job.entry.id] += 1
+        withstands = luck.hazards(self._seed, job.entry.name, self._runs_of[job.entry.id])
         job.life = life(self._needs[job.entry.id], withstands, given, model)
         self._at(now + job.life.lasts_s, partial(self._end, job, job.life.cause))
         watched = self._settings[job.entry.watch]
@@ -249,17 +271,3 @@ class SimulatedCluster(Scheduler):
         assert job.started_at is not None
         worked_s = min(now, job.hangs_at) - job.started_at - self._config.jobs.startup_s
         return job.begun_s + max(0.0, worked_s)
-
-    def _rows(self, now: float) -> Iterator[JobStatus]:
-        """Yield the queue's rows, and those that only accounting has, as late as it is."""
-        model = self._config.controller
-        for job in list(self._changing.values()):
-            if job.ended_at is None or now - job.ended_at < model.min_job_age_s:
-                yield job.row()
-                continue
-            known = job.row_at(now - model.accounting_lag_s)
-            if known is not None:
-                yield known
-            if known is job.row():
-                self._settled.append(known)
-                del self._changing[job.job_id]

@@ -34,7 +34,10 @@ class Asked:
 
 @dataclass(kw_only=True, eq=False)
 class SimulatedJob:
-    """A job or an array task, and all that is known of it. `begun_s`: work that attempts before it have done."""
+    """One run of a job or an array task, and all that is known of it.
+
+    `begun_s`: work that runs of its entry before it have done. `before`: the run that ended before it was requeued.
+    """
 
     job_id: JobId
     token: str
@@ -42,6 +45,8 @@ class SimulatedJob:
     attempt: int
     asked: Asked
     submitted_at: float
+    restarts: int = 0
+    before: SimulatedJob | None = None
     waits_for: set[JobId] = field(default_factory=set)
     reason: str = "Priority"
     state: JobState = JobState.PENDING
@@ -75,12 +80,25 @@ class SimulatedJob:
             self._row = self._status(self.state, self.started_at, self.ended_at)
         return self._row
 
+    def again(self, now: float) -> SimulatedJob:
+        """Return the run that follows once the job is back in the queue."""
+        return SimulatedJob(
+            job_id=self.job_id,
+            token=self.token,
+            entry=self.entry,
+            attempt=self.attempt,
+            asked=self.asked,
+            submitted_at=now,
+            restarts=self.restarts + 1,
+            before=self,
+        )
+
     def row_at(self, moment: float) -> JobStatus | None:
         """Return what accounting knew of it at an earlier moment, None where that was nothing yet."""
         if self.ended_at is not None and self.ended_at <= moment:
             return self.row()
         if self.submitted_at > moment:
-            return None
+            return None if self.before is None else self.before.row_at(moment)
         if self.started_at is None or self.started_at > moment:
             return self._status(JobState.PENDING, None, None)
         return self._status(JobState.RUNNING, self.started_at, None)
@@ -96,6 +114,7 @@ class SimulatedJob:
             signal=_SIGKILL if killed else None,
             reason=self.reason,
             nodes=self.node_names if started_at is not None else "",
+            restarts=self.restarts,
             submitted_at=self.submitted_at,
             started_at=started_at,
             ended_at=ended_at,

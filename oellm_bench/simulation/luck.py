@@ -30,7 +30,7 @@ class Need:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What becomes of one call of sbatch: whether its answer is lost, whether its job exists then, how much later."""
+    """What becomes of one call: whether its answer is lost, whether it has its effect then, and how much later."""
 
     is_lost: bool
     arrives: bool
@@ -49,14 +49,16 @@ def need(seed: int, entry: str, model: JobModel) -> Need:
     return Need(work_s=work_s, memory=memory, peak_s=peak_s, broken_s=broken_s if is_broken else None)
 
 
-def hazards(seed: int, entry: str, attempt: int) -> dict[str, float]:
-    """Draw how much of each cause an attempt withstands: hours times failures an hour, exponential with mean 1."""
-    dice = _dice(seed, "attempt", entry, attempt)
+def hazards(seed: int, entry: str, run: int) -> dict[str, float]:
+    """Draw how much of each cause the `run`-th run of an entry withstands: hours times failures an hour, exponential
+    with mean 1.
+    """
+    dice = _dice(seed, "run", entry, run)
     return {cause: dice.expovariate(1.0) for cause in CAUSES}
 
 
 def answer(seed: int, token: str, trial: int, model: ControllerModel) -> Answer:
-    """Draw what becomes of the submission that is made under this name for the `trial`-th time."""
+    """Draw what becomes of the call that is made under this name for the `trial`-th time."""
     dice = _dice(seed, "answer", token, trial)
     is_lost = dice.random() < model.unclear_share
     return Answer(is_lost=is_lost, arrives=not is_lost or dice.random() < 0.5, late_s=dice.random() * model.late_s)

@@ -80,6 +80,7 @@ def _record(job: SimulatedJob) -> ExitRecord:
         returncode=returncode,
         failure=failure,
         message=message,
+        restarts=job.restarts,
         job_id=str(job.job_id),
         host=job.node_names,
         started_at=job.started_at,

@@ -1,4 +1,4 @@
-"""Plans and clusters for simulations, without a configuration on disk; signatures and policies are the packaged ones."""
+"""Plans and clusters for simulations, without a configuration on disk; signatures and policies are the packaged."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def simulated(
     monitor = simulation.run(interval_s)
     lasted_s = simulation.clock.now() - simulation.began_at
     cluster = simulation.cluster
-    return simulation, figures(cluster.jobs.values(), monitor.store.state, lasted_s=lasted_s, calls=cluster.calls)
+    return simulation, figures(cluster.runs, monitor.store.state, lasted_s=lasted_s, calls=cluster.calls)
 
 
 def causes(simulation: Simulation) -> Sequence[str]:
-    return [job.cause for job in simulation.cluster.jobs.values()]
+    return [job.cause for job in simulation.cluster.runs]

@@ -68,6 +68,9 @@ class Mortal(Scheduler):
     def snapshot(self, prefix, since, *, insist=False):
         return self._called(self.inner.snapshot, prefix, since, insist=insist)
 
+    def requeue(self, job_id):
+        self._called(self.inner.requeue, job_id)
+
     def cancel(self, job_ids):
         self._called(self.inner.cancel, job_ids)
 
@@ -92,6 +95,7 @@ def restarts(draw):
     policies = [
         {
             "mode": mode,
+            "how": draw(st.sampled_from(["resubmit", "requeue"])),
             "implementation": {
                 "class_name": (kind := draw(st.sampled_from(POLICIES))),
                 "max_retries": draw(st.integers(0, 3)),
@@ -235,7 +239,7 @@ def assert_all_is_well(trial: Trial, simulation: Simulation, state: SessionState
 
 def assert_one_at_a_time(simulation):
     runs = defaultdict(list)
-    for job in simulation.cluster.jobs.values():
+    for job in simulation.cluster.runs:
         if job.started_at is not None:
             runs[job.entry.id].append((job.started_at, job.ended_at))
     for entry, found in runs.items():
@@ -244,12 +248,12 @@ def assert_one_at_a_time(simulation):
 
 def assert_all_jobs_are_known(simulation, state):
     known = [attempt.job_id for entry in state.entries.values() for attempt in entry.attempts if attempt.job_id]
-    assert Counter(known) == Counter(map(str, simulation.cluster.jobs))
-    assert [job.job_id for job in simulation.cluster.jobs.values() if job.ended_at is None] == []
+    assert Counter(known) == Counter(str(job.job_id) for job in simulation.cluster.runs)
+    assert [job.job_id for job in simulation.cluster.runs if job.ended_at is None] == []
 
 
 def assert_what_succeeded_has_passed(simulation, state):
-    succeeded = {job.entry.id for job in simulation.cluster.jobs.values() if job.cause == "success"}
+    succeeded = {job.entry.id for job in simulation.cluster.runs if job.cause == "success"}
     passed = {entry.id for entry in state.entries.values() if entry.last and entry.last.mode is ErrorMode.SUCCESS}
     assert passed == succeeded
 
