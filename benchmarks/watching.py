@@ -223,6 +223,8 @@ def _monitor(folder: Path, jobs: int, action: list[str] | None = None) -> tuple[
     )
     submitter.submit_due()
     for entry in entries:
-        (session.layout.entry(entry.name).attempt(1).root / "stdout.log").write_text("step 1\n")
+        files = session.layout.entry(entry.name).attempt(1)
+        files.stdout.write_text("step 1\n")
+        files.stderr.touch()
     monitor = put_together(session, plan, submitter, (watch_settings(settings, {}),))
     return monitor, scheduler

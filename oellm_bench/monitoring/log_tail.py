@@ -68,12 +68,10 @@ def read_new(
     also takes a last line without a newline. A missing file has nothing new. Raises OSError for one that cannot be
     read.
     """
-    status = _status(path)
     # A file server's client may know an old size; at the end it is opened, which makes the client ask.
-    if status is not None and not final and _is_at_end(status, cursor):
-        return None  # the cheap way out for an idle job: no open, no read
-    if status is None and not cursor.inode:
+    if not final and is_quiet(path, vars(cursor)):
         return None
+    status = _status(path)
     with contextlib.ExitStack() as opened:
         # Opened before the rotated ones are listed: a rotation in between hides nothing.
         newest = None if status is None else opened.enter_context(open_file(path))
@@ -137,6 +135,23 @@ def _chunk(stream: BinaryIO, begun: Cursor, *, final: bool, max_bytes: int) -> C
     return Chunk(data=data, offset=start, cursor=following)
 
 
+def is_quiet(path: Path, cursor: Mapping[str, Any]) -> bool:
+    """Tell whether a log has nothing new: the cheap way out for an idle job, without an open or a read.
+
+    `cursor` is a document, empty for a log that was not read yet. Raises OSError.
+    """
+    status = _status(path)
+    if not cursor.get("inode"):
+        # Parts that were rotated before the first look are read once something follows them, or at the end.
+        return status is None or not status.st_size
+    if status is None:
+        return False
+    same_file = status.st_ino == cursor["inode"] and status.st_dev == cursor["device"]
+    # Emptied and written again to the same length it has another time; a cursor of an earlier release knows none.
+    unchanged = cursor.get("modified_ns", 0) in (0, status.st_mtime_ns)
+    return same_file and status.st_size == cursor["offset"] and unchanged
+
+
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
@@ -146,13 +161,6 @@ def _status(path: Path) -> os.stat_result | None:
         if err.errno != errno.ESTALE:
             raise
         return path.stat()  # the handle is of a file that another client has replaced: the name leads to the new one
-
-
-def _is_at_end(status: os.stat_result, cursor: Cursor) -> bool:
-    same_file = (status.st_dev, status.st_ino) == (cursor.device, cursor.inode)
-    # Emptied and written again to the same length it has another time; a cursor of an earlier release knows none.
-    unchanged = cursor.modified_ns in (0, status.st_mtime_ns)
-    return same_file and status.st_size == cursor.offset and unchanged
 
 
 def _continues(stream: BinaryIO, cursor: Cursor) -> bool:

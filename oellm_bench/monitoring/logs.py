@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from oellm_bench.core.events import LogRead
 from oellm_bench.core.layout import AttemptLayout
-from oellm_bench.monitoring.log_tail import MAX_BYTES, Chunk, Cursor, read_new
+from oellm_bench.monitoring.log_tail import MAX_BYTES, Chunk, Cursor, is_quiet, read_new
 from oellm_bench.monitoring.signals import MOST_MATCHES, Scanner, SeenSignal
 from oellm_bench.state.model import AttemptState
 
 _log = logging.getLogger(__name__)
+_UNREAD: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class FollowedLog:
+class FollowedLog(NamedTuple):
     """A log of an attempt, and how far it was read. What was last written before `since` (epoch s) is not read."""
 
     name: str
@@ -31,7 +30,7 @@ class FollowedLog:
 def own_logs(attempt: AttemptState, files: AttemptLayout) -> Iterator[FollowedLog]:
     """Yield what every attempt has: stdout and stderr."""
     for name, path in (("stdout", files.stdout), ("stderr", files.stderr)):
-        yield FollowedLog(name=name, path=path, cursor=attempt.cursors.get(name, {}))
+        yield FollowedLog(name, path, attempt.cursors.get(name, _UNREAD))
 
 
 def read_logs(
@@ -41,8 +40,12 @@ def read_logs(
 
     A log that cannot be read just now (a stale handle, a permission) is tried again in the next cycle.
     """
-    counts = Counter(str(signal["name"]) for signal in attempt.signals)
+    counts: Counter[str] | None = None
     for log in logs:
+        if not final and _is_quiet(log):
+            continue
+        if counts is None:
+            counts = Counter(str(signal["name"]) for signal in attempt.signals)
         cursor = begun = Cursor.from_document(log.cursor)
         seen: list[SeenSignal] = []
         is_alive, left = False, MAX_BYTES
@@ -81,6 +84,13 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _is_quiet(log: FollowedLog) -> bool:
+    try:
+        return is_quiet(log.path, log.cursor)
+    except OSError:
+        return False
 
 
 def _read(log: FollowedLog, cursor: Cursor, final: bool) -> Chunk | None:
