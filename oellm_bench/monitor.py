@@ -74,6 +74,7 @@ class Monitor:
     stalls: StallWatch
     pace_s: float = math.inf  # between two looks, as far as that is known
     _looked_at: float | None = None
+    _partition_nodes: int | None = None
 
     def step(self) -> Cycle:
         """Run one cycle. A scheduler that does not answer changes no state.
@@ -232,7 +233,18 @@ class Monitor:
                 )
 
     def _decisions(self) -> Iterable[Event]:
-        return decisions(self.plan, self.store.state, self.settings, self.clock.now())
+        return decisions(self.plan, self.store.state, self.settings, self.clock.now(), self._cluster_nodes)
+
+    def _cluster_nodes(self) -> int | None:
+        """Return the size of the largest partition, None where nobody says; asked once."""
+        if self._partition_nodes is None:
+            try:
+                sizes = [partition.total_nodes for partition in self.scheduler.partitions()]
+            except SchedulerUnavailable as err:
+                _log.warning("how many nodes there are is not known: %s", err)
+                return None
+            self._partition_nodes = max(sizes, default=0)
+        return self._partition_nodes or None
 
     def _notices(self) -> Iterable[Notice]:
         for event in self.store.state.notices.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,12 +31,16 @@ def run(args: argparse.Namespace) -> int:
     if not chosen:
         which = f"attempt {args.attempt}" if args.attempt else "attempt"
         raise UsageError(f"entry {planned.name} has no {which} yet; it has {len(attempts)}")
-    for attempt in chosen[:-1]:
-        _print_whole(_path(session, planned, attempt, args.stream), attempt)
-    if args.follow:
-        _follow(session, planned, chosen[-1].number, args.stream, onwards=args.attempt is None)
-    else:
-        _print_whole(_path(session, planned, chosen[-1], args.stream), chosen[-1])
+    last = chosen[-1].number
+    for number, incarnations in itertools.groupby(chosen, key=lambda attempt: attempt.number):
+        if args.follow and number == last:
+            _follow(session, planned, last, args.stream, onwards=args.attempt is None)
+            break
+        runs = list(incarnations)
+        for attempt in runs:
+            _announce(attempt)
+        # One that was requeued has written on into the same log.
+        _print_whole(_path(session, planned, runs[-1], args.stream))
     return EXIT_DONE
 
 
@@ -46,8 +51,7 @@ def _path(session: Session, planned: PlannedEntry, attempt: AttemptState, stream
     return {"stdout": layout.stdout, "stderr": layout.stderr, "ray": layout.ray_startup}[stream]
 
 
-def _print_whole(path: Path, attempt: AttemptState) -> None:
-    _announce(attempt)
+def _print_whole(path: Path) -> None:
     cursor = Cursor()
     while chunk := read_new(path, cursor, final=True):
         _write(chunk.data)
@@ -58,8 +62,7 @@ def _follow(session: Session, planned: PlannedEntry, number: int, stream: str, *
     """Print what comes until the attempt is over, with `onwards` until the entry is, one attempt after the other."""
     clock, cursor, announced = SystemClock(), Cursor(), 0
     for state in _states(session):
-        entry = state.entries[planned.id]
-        attempt = entry.attempts[number - 1]
+        entry, attempt = state.entries[planned.id], state.attempt(planned.id, number)
         if announced != number:
             _announce(attempt)
             announced, cursor = number, Cursor()
@@ -67,7 +70,7 @@ def _follow(session: Session, planned: PlannedEntry, number: int, stream: str, *
         while chunk := read_new(_path(session, planned, attempt, stream), cursor, final=ended):
             _write(chunk.data)
             cursor = chunk.cursor
-        if ended and onwards and number < len(entry.attempts):
+        if ended and onwards and number < entry.attempts[-1].number:
             number += 1
         elif ended and (entry.over or not onwards):
             return
@@ -86,9 +89,11 @@ def _states(session: Session) -> Iterator[SessionState]:
 
 
 def _announce(attempt: AttemptState) -> None:
+    """Say which attempt it is, how it ended, and what was decided about that."""
     words = [attempt.mode.value, *([attempt.reason] if attempt.reason else [])] if attempt.mode is not None else []
     ended = f", {': '.join(words)}" if words else ""
-    sys.stderr.write(f"--- attempt {attempt.number}, job {attempt.job_id or '?'}{ended}\n")
+    then = f"; then: {attempt.decision}" if attempt.decision not in ("", attempt.reason) else ""
+    sys.stderr.write(f"--- attempt {attempt.number}, job {attempt.job_id or '?'}{ended}{then}\n")
     sys.stderr.flush()
 
 

@@ -49,7 +49,7 @@ _FROM_ZERO = {
         "max_failed_share",
         "brake_after",
     ),
-    "restart.bad_nodes": ("most",),
+    "restart.bad_nodes": ("most", "most_share"),
     "ray": ("num_cpus", "num_gpus"),
     "monitoring": ("interval_s", "missing_grace_s", "inactivity_s", "startup_s", "progress_s"),
 }

@@ -21,6 +21,7 @@ class BadNodes:
     threshold: float = option("evidence from which on a node is avoided; a node failure or a GPU fault counts 1", 1.0)
     half_life_s: float = option("time in which evidence loses half its weight", 86400.0, unit="s")
     most: int = option("nodes avoided at once; those with the most evidence", 4)
+    most_share: float = option("share of the largest partition's nodes that is avoided at once; one always may be", 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,10 @@ class NodeFailure:
     at: float
 
 
-def bad_nodes(failures: Iterable[NodeFailure], settings: BadNodes, now: float) -> tuple[str, ...]:
-    """Return the nodes to avoid now, by name."""
+def bad_nodes(
+    failures: Iterable[NodeFailure], settings: BadNodes, now: float, cluster_nodes: int | None = None
+) -> tuple[str, ...]:
+    """Return the nodes to avoid now, by name; `cluster_nodes`: how many there are, where that is known."""
     given: dict[str, float] = defaultdict(float)
     left: dict[str, float] = defaultdict(float)
     for failure in failures:
@@ -44,5 +47,7 @@ def bad_nodes(failures: Iterable[NodeFailure], settings: BadNodes, now: float) -
             left[name] += share * 0.5 ** (max(0.0, now - failure.at) / settings.half_life_s)
     # Evidence fades from its first second on: a node is let in again when half of what is needed is left.
     suspects = [name for name in given if given[name] >= settings.threshold and left[name] >= settings.threshold / 2]
-    worst = sorted(suspects, key=lambda name: (-left[name], name))[: settings.most]
+    share = settings.most if cluster_nodes is None else max(1, int(settings.most_share * cluster_nodes))
+    most = min(settings.most, share)
+    worst = sorted(suspects, key=lambda name: (-left[name], name))[:most]
     return tuple(sorted(worst))

@@ -41,6 +41,17 @@ def test_the_same_job_runs_again_and_its_log_is_read_on(campaign, array):
     )
 
 
+def test_logs_prints_what_both_runs_wrote_once_and_what_was_decided_between(campaign):
+    write(campaign)
+    campaign.run("run")
+    printed = campaign.run("logs", str(campaign.session_dir), "0")
+    assert printed.stdout.splitlines() == ["CHECKPOINT one", "CHECKPOINT two"]
+    assert printed.stderr.count("--- attempt 1, job 1") == 2
+    assert "crash: exit code 3; then: restart 1 of 2" in printed.stderr
+    followed = campaign.run("logs", str(campaign.session_dir), "0", "-f")
+    assert followed.stdout == printed.stdout
+
+
 def test_the_budget_counts_requeues(campaign):
     write(campaign, command="exit 3")
     assert campaign.run("run").returncode == 1

@@ -182,6 +182,12 @@ def test_evidence_against_nodes_adds_up_is_shared_and_fades(failures, now, avoid
     assert bad_nodes(found, BadNodes(half_life_s=100, most=3), now) == avoided
 
 
+@pytest.mark.parametrize(("nodes", "avoided"), [(None, 4), (5, 1), (29, 2), (1000, 4)])
+def test_no_more_than_a_share_of_the_cluster_is_avoided(nodes, avoided):
+    found = [NodeFailure(mode=FAILED, nodes=f"n{k}", at=0) for k in range(9)]
+    assert len(bad_nodes(found, BadNodes(), 0, nodes)) == avoided
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
