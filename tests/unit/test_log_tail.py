@@ -202,6 +202,12 @@ def test_rotations_before_the_first_look_lose_nothing(log):
     assert lines_of(log) == b"1\n2\n"
 
 
+def test_a_log_that_was_renamed_before_the_first_look_and_never_begun_again_is_read_at_the_end(log):
+    log.append(b"1\n")
+    log.path.rename(log.path.with_name(log.path.name + ".1"))
+    assert lines_of(log, final=True) == b"1\n"
+
+
 def test_parts_that_are_older_than_the_attempt_are_not_read(log):
     old = log.path.with_name(log.path.name + ".1")
     old.write_bytes(b"of another attempt\n")
