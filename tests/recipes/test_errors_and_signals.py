@@ -26,27 +26,31 @@ HOSTILE = [
 
 
 def test_recipe_5_each_kind_of_failure_gets_its_own_policy(checkout):
+    """The limits of the recipe, each made short by itself: on a busy machine one must not come before the other."""
     checkout.files(5)
     (command,) = checkout.commands(5)
-    limits = {"monitoring.inactivity_s": 3, "monitoring.startup_s": 30, "project.timeout_s": 15}
-    checkout.run(" ".join([command, *(f"-o {key}={value}" for key, value in limits.items())]), code=1)
+    silence = "-o monitoring.inactivity_s=3 -o monitoring.startup_s=60 -o capture.interval_s=0.2"
+    checkout.run(f"{command} --subset 0,1,3 {silence}", code=1)
     session = checkout.session()
     results = checkout.results(session)
     assert {name: (row["error_mode"], row["attempts"]) for name, row in results.items()} == {
         "faultnone": ("success", 1),
         "faultstall": ("stall", 3),  # max_retries: 2 means two restarts
-        "faulttimeout": ("success", 2),
         "faultcrash": ("crash", 1),
     }
     modes = Counter(event["mode"] for event in checkout.events(session, "Ended"))
-    assert modes == {"success": 2, "stall": 3, "timeout": 1, "crash": 1}
+    assert modes == {"success": 1, "stall": 3, "crash": 1}
     assert "manual intervention required" in next(
         row["reason"]
         for row in checkout.json(f"oellm-bench status {session.name} --json")["entries"]
         if row["name"] == "faultcrash"
     )
-    (timeout,) = [event for event in checkout.events(session, "Decided") if event["policy"] == "AdjustTimeLimitPolicy"]
-    assert timeout["restart"] and "30 more minutes" in timeout["reason"]
+    checkout.run(f"{command} --subset 2 -o project.timeout_s=3")
+    later = checkout.sessions()[1]
+    assert [event["mode"] for event in checkout.events(later, "Ended")] == ["timeout", "success"]
+    (timeout,) = [event for event in checkout.events(later, "Decided") if event["restart"]]
+    assert timeout["policy"] == "AdjustTimeLimitPolicy" and "30 more minutes" in timeout["reason"]
+    assert timeout["extra_time_s"] == 1800
 
 
 def converted(checkout):
