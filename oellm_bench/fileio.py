@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -49,6 +50,12 @@ def atomic_write_json(path: Path, document: object, *, compact: bool = False) ->
     NaN and infinity are refused (ValueError): they are not JSON.
     """
     atomic_write_text(path, json.dumps(document, indent=None if compact else 1, allow_nan=False) + "\n")
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what writers of `path` have left that were killed; call under the lock that all of them hold."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        part.unlink(missing_ok=True)
 
 
 def open_file(path: Path) -> BinaryIO:

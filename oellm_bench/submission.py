@@ -202,7 +202,10 @@ class Submitter:
         request = replace(self.book.request(intended), not_after=self._knows_until(intended))
         if not intended.tasks:
             # A job whose output folder is missing fails before its first line, without a log.
-            Path(request.options["output"].replace("%%", "%")).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(request.options["output"].replace("%%", "%")).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as err:
+                return self._failed(intended, "unsent", f"{err.filename} cannot be made ({err.strerror})")
         try:
             self._refuse_changed(request.script, intended)
             job_id = self.scheduler.submit(request)

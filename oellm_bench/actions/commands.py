@@ -64,7 +64,10 @@ class ActionRunner:
             else:
                 yield self._ended(action, folder, outcome, now)
         for folder, queued in due[: max(places, 0)]:
-            self._start(folder, queued)
+            try:
+                self._start(folder, queued)
+            except OSError as err:  # a full disk, no more processes: it stays due
+                _log.warning("action %s (%s) cannot be started now: %s", queued.name, queued.id, err)
 
     def idle(self, state: SessionState) -> bool:
         """Tell whether nothing runs and nothing is left to run."""

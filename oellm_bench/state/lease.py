@@ -13,9 +13,10 @@ import psutil
 
 from oellm_bench.clock import Clock
 from oellm_bench.errors import AlreadyWatched, StateError
-from oellm_bench.fileio import atomic_write_json, file_lock, quarantine, read_json
+from oellm_bench.fileio import atomic_write_json, file_lock, quarantine, read_json, remove_parts
 
 _log = logging.getLogger(__name__)
+_CLOCK_S = 2.0  # by which a process seems to have started earlier or later when the machine's clock is set right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class Lease:
         otherwise.
         """
         with file_lock(self._path.with_suffix(".lock")):
+            remove_parts(self._path)
             lost = self._set_aside_unreadable()
             holder = self.holder()
             if holder is not None and self._is_alive(holder):
@@ -93,7 +95,8 @@ class Lease:
 
     def _is_alive(self, holder: Holder) -> bool:
         if (holder.host, holder.boot_id) == (socket.gethostname(), _boot_id()):
-            return _started_at(holder.pid) == holder.process_started_at
+            started_at = _started_at(holder.pid)
+            return started_at is not None and abs(started_at - holder.process_started_at) < _CLOCK_S
         return self._clock.now() < holder.expires_at
 
     def _write(self) -> None:
@@ -135,7 +138,9 @@ def _boot_id() -> str:
 
 
 def _started_at(pid: int) -> float | None:
+    """Return when a process started (epoch seconds), None for one that is gone, or ended and only not waited for."""
     try:
-        return psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.NoSuchProcess:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from oellm_bench.core.events import Event
 from oellm_bench.core.layout import SessionLayout, StateLayout
 from oellm_bench.errors import StateError
-from oellm_bench.fileio import atomic_write_json, file_lock, quarantine
+from oellm_bench.fileio import atomic_write_json, file_lock, quarantine, remove_parts
 from oellm_bench.state.fold import apply
 from oellm_bench.state.journal import Journal
 from oellm_bench.state.model import SessionState
@@ -97,6 +97,7 @@ class SessionStore:
                 part.replace(self._layout.journal)
             self._archived = True
             with file_lock(self._state_layout.snapshot_lock):
+                remove_parts(self._state_layout.snapshot)
                 sessions = self._other_sessions()
                 sessions.pop(self._session, None)
                 self._write_sessions(sessions)

@@ -176,3 +176,17 @@ def test_a_command_does_not_outlive_its_killed_wrapper(commands):
     commands.begun(1)
     commands.end("orphan")
     assert [event.ok for event in commands.step(runner)] == [True]
+
+
+def test_what_cannot_be_started_now_stays_due(commands, caplog):
+    """A full disk, no more processes: the monitor goes on, and the action runs once it can."""
+    commands.tries.write_text("in the way of the folder")
+    commands.queue("late")
+    runner = commands.runner()
+    assert commands.step(runner) == []
+    assert "cannot be started now" in caplog.text
+    commands.tries.unlink()
+    assert commands.step(runner) == []
+    commands.begun(1)
+    commands.end("late")
+    assert [event.ok for event in commands.step(runner)] == [True]

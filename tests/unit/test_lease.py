@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,16 @@ def test_a_lease_that_cannot_be_opened_is_no_free_one(path, lease):
     path.mkdir()
     with pytest.raises(StateError, match="cannot be read"):
         lease.acquire()
+
+
+def test_a_holder_that_was_killed_and_not_yet_waited_for_holds_nothing(lease, other):
+    os.kill(other.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the process table
+    lease.acquire()
+    assert lease.holder().pid == os.getpid()
+
+
+def test_what_killed_writers_have_left_goes_away(path, lease):
+    (path.parent / f".{path.name}.abc123").write_text("{")
+    lease.acquire()
+    assert sorted(item.name for item in path.parent.iterdir()) == [path.name, path.with_suffix(".lock").name]
