@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from oellm_bench.core.job import JobState
-from oellm_bench.core.layout import EntryLayout
+from oellm_bench.core.layout import AttemptLayout, EntryLayout
 from oellm_bench.core.result import ErrorMode, ExitRecord
 from oellm_bench.errors import StateError
 from oellm_bench.fileio import last_line, log_end, read_json
 from oellm_bench.monitoring.classify import Evidence, Verdict, classify
+from oellm_bench.monitoring.heartbeat import read_heartbeat
 from oellm_bench.monitoring.signatures import WINDOW_BYTES, Signatures
 from oellm_bench.state.model import AttemptState
 from oellm_bench.view import read_result
@@ -21,6 +22,7 @@ _SETTLE_S = 15.0
 # How long a job that had not started may be in no answer: the controller lists what waits at once, and
 # accounting is 5 s behind at the most (measured on 22.05). Seconds.
 _UNSTARTED_S = 60.0
+_LATELY_S = 300.0
 # What keeps a Ray head from coming up, and will do so again.
 _BEHIND_A_HEAD = (ErrorMode.OOM, ErrorMode.DISK_FULL)
 
@@ -57,6 +59,17 @@ def verdict(
     if cause is None or cause.mode not in _BEHIND_A_HEAD:
         return found
     return replace(found, mode=cause.mode, reason=f"{found.reason}: {cause.line}", cause=cause)
+
+
+def _is_at_limit(attempt: AttemptState, files: AttemptLayout) -> bool:
+    """Tell whether a job ended when its time was up, as far as anyone knows: it gave a sign of life shortly before."""
+    if attempt.started_at is None or attempt.time_limit_s is None:
+        return False
+    limit_at = attempt.started_at + attempt.time_limit_s
+    if attempt.ended_at is not None:
+        return attempt.ended_at >= limit_at
+    alive_at = max(attempt.last_output_at or 0.0, read_heartbeat(files.heartbeat, attempt.number).get("at", 0.0))
+    return (attempt.missing_since or 0.0) >= limit_at and limit_at - alive_at <= _LATELY_S
 
 
 def _gone_since(attempt: AttemptState) -> float:
@@ -98,6 +111,7 @@ def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | N
         result=read_result(layout.attempt(attempt.number).results, attempt.number),
         vanished_unstarted=attempt.terminal_since is None and _leaves_no_trace(attempt),
         waited_for_others=bool(attempt.after),
+        at_limit=_is_at_limit(attempt, layout.attempt(attempt.number)),
         cancel_by=attempt.cancel_by,
         cancel_reason=attempt.cancel_reason,
         cancel_mode=attempt.cancel_mode,

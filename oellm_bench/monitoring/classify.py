@@ -17,7 +17,8 @@ class Evidence:
     judged as where they said so. `signal_modes` are the error modes of
     log signals in the order they were seen, `cause` is what the logs of a crash tell. `last_error` is the last line of
     stderr, `scheduler_log` the end of what the scheduler wrote into the job's output file. `vanished_unstarted`: a job
-    that had not started, and that no source lists any more; `waited_for_others`: for jobs of other entries.
+    that had not started, and that no source lists any more; `waited_for_others`: for jobs of other entries. `at_limit`:
+    it was gone when its time was up, not before.
     """
 
     state: JobState
@@ -35,6 +36,7 @@ class Evidence:
     last_error: str = ""
     scheduler_log: str = ""
     vanished_unstarted: bool = False
+    at_limit: bool = False
     waited_for_others: bool = False
 
 
@@ -54,6 +56,12 @@ _CANCELLED = (JobState.CANCELLED, JobState.REVOKED, JobState.UNKNOWN)
 DEPENDENCY_NEVER_SATISFIED = "DependencyNeverSatisfied"
 # What slurmstepd writes when it ends a job for its memory; without cgroups the state is a plain FAILED.
 _OUT_OF_MEMORY = ("exceeded memory limit", "Exceeded job memory limit", "oom-kill event", "oom_kill event")
+# What slurmstepd writes when it ends a job for another reason: all that is left where nobody keeps its state.
+_DUE_TO = {
+    "DUE TO TIME LIMIT": (ErrorMode.TIMEOUT, "the job reached its time limit"),
+    "DUE TO PREEMPTION": (ErrorMode.PREEMPTED, "preempted by the scheduler"),
+    "DUE TO NODE FAILURE": (ErrorMode.NODE_FAIL, "the node failed"),
+}
 _FROM_STATE = {
     JobState.NODE_FAIL: (ErrorMode.NODE_FAIL, "the node failed"),
     JobState.BOOT_FAIL: (ErrorMode.NODE_FAIL, "the node did not boot"),
@@ -82,6 +90,9 @@ def classify(evidence: Evidence) -> Verdict:
         return Verdict(
             mode=ErrorMode.OOM, reason=f"the scheduler's log says: {killed_for_memory}", returncode=returncode
         )
+    ended_by = _ended_by(evidence)
+    if ended_by is not None:
+        return Verdict(mode=ended_by[0], reason=ended_by[1], returncode=returncode)
     if record is not None and record.failure:
         return _of_record(record, evidence)
     if record is None and evidence.state is JobState.COMPLETED:
@@ -91,6 +102,20 @@ def classify(evidence: Evidence) -> Verdict:
         reason = "neither the scheduler nor the job says how it ended"
         return Verdict(mode=ErrorMode.LOST, reason=reason)
     return _crash(evidence, returncode)
+
+
+def _ended_by(evidence: Evidence) -> tuple[ErrorMode, str] | None:
+    """Return what ended a job of which the scheduler's state does not say it, and the job had no time to."""
+    if evidence.state not in (JobState.UNKNOWN, JobState.FAILED):
+        return None
+    if evidence.record is not None and evidence.record.failure != "cancelled":
+        return None
+    # A job that was requeued has written on into the same log: what was said before its last start is old.
+    said = evidence.scheduler_log.rpartition("\nentry=")[2]
+    found = next((meaning for text, meaning in _DUE_TO.items() if text in said), None)
+    if found is None and evidence.record is None and evidence.at_limit:
+        return ErrorMode.TIMEOUT, "it was gone when the time limit was reached, and nobody says why"
+    return found
 
 
 def _of_cancel(evidence: Evidence, returncode: int | None) -> Verdict | None:

@@ -92,6 +92,35 @@ CASES = {
         {"state": S.CANCELLED, "cancel_by": "user", "signal_modes": (("oom", "cuda_oom"),)},
         "cancelled",
     ),
+    "time limit, as the job's log says": (
+        {
+            "state": S.UNKNOWN,
+            "scheduler_log": "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT now DUE TO TIME LIMIT ***",
+        },
+        "timeout",
+    ),
+    "preemption, as the job's log says": (
+        {
+            "state": S.FAILED,
+            "record": record(-15, "cancelled"),
+            "scheduler_log": "*** STEP 7.0 ... DUE TO PREEMPTION ***",
+        },
+        "preempted",
+    ),
+    "an earlier run's preemption": (
+        {
+            "state": S.FAILED,
+            "record": record(-15, "cancelled"),
+            "scheduler_log": "CANCELLED DUE TO PREEMPTION ***\nentry=a attempt=1 logs=x\n",
+        },
+        "crash",
+    ),
+    "its own word comes before the log's": (
+        {"state": S.FAILED, "record": record(3), "scheduler_log": "DUE TO NODE FAILURE"},
+        "crash",
+    ),
+    "gone at its limit": ({"state": S.UNKNOWN, "at_limit": True}, "timeout"),
+    "gone at its limit with a record": ({"state": S.FAILED, "record": record(3), "at_limit": True}, "crash"),
     "nobody knows": ({"state": S.UNKNOWN}, "lost"),
 }
 
