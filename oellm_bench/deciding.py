@@ -31,7 +31,7 @@ def decisions(
 ) -> Iterator[Decided | GivenUp | Noticed]:
     """Yield a decision for each attempt that has ended without one, and give up what can never start.
 
-    That the brake has stopped a campaign is told once. `cluster_nodes`: how many nodes there are, asked for only where
+    That the brake has stopped a campaign is told once, and which entries a budget has ended. `cluster_nodes`: how many nodes there are, asked for only where
     some of them speak of failure.
     """
     judge = _Judge(plan=plan, state=state, settings=settings, now=now, cluster_nodes=cluster_nodes)
@@ -45,9 +45,7 @@ def decisions(
                     yield event
                 told |= {event.key} if isinstance(event, Noticed) else set()
         elif entry.attempts[-1].mode is not None:
-            decided = judge.decided(entry)
-            if decided is not None:
-                yield decided
+            yield from judge.decided(entry)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +71,17 @@ class _Judge:
             yield Noticed(at=self.now, key=f"brake/{planned.watch}", message=f"the brake is on: {reason}")
             yield GivenUp(at=self.now, entry=entry.id, mode=ErrorMode.CANCELLED.value, reason=reason)
 
-    def decided(self, entry: EntryState) -> Decided | None:
-        """Return what follows the end of an entry's last attempt, None while that hangs on what it waited for."""
+    def decided(self, entry: EntryState) -> Iterator[Decided | Noticed]:
+        """Yield what follows the end of an entry's last attempt, nothing while that hangs on what it waited for."""
         attempt = entry.attempts[-1]
         decision = self._decision(self.plan.by_id[entry.id], entry, attempt)
         if decision is None:
-            return None
-        return Decided(
+            return
+        if decision.spent:
+            message = f"{attempt.mode.value if attempt.mode else 'ended'}, and not restarted: {decision.reason}"
+            key = f"{entry.id}/a{attempt.number}/spent"
+            yield Noticed(at=self.now, key=key, entry=entry.id, attempt=attempt.number, message=message)
+        yield Decided(
             at=self.now,
             entry=entry.id,
             attempt=attempt.number,

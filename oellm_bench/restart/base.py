@@ -39,7 +39,8 @@ class Failure:
 class Decision:
     """What follows: a restart with some change, `delay_s` from now at the earliest; or the end of the entry.
 
-    `requeue`: by the same job, if the cluster takes it back.
+    `requeue`: by the same job, if the cluster takes it back. `spent`: a policy would have restarted, a budget did not
+    let it.
     """
 
     restart: bool
@@ -49,6 +50,7 @@ class Decision:
     delay_s: float = 0.0
     as_planned: bool = False
     requeue: bool = False
+    spent: bool = False
 
 
 @register_interface

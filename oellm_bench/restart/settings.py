@@ -90,7 +90,7 @@ def restart_asked_for(failure: Failure, config: RestartConfig) -> Decision:
 def _within_budgets(decision: Decision, failure: Failure, config: RestartConfig) -> Decision:
     spent = _spent(failure, config)
     if spent:
-        return Decision(restart=False, reason=spent, policy=decision.policy)
+        return Decision(restart=False, reason=spent, policy=decision.policy, spent=True)
     return replace(decision, delay_s=pause_s(failure, config))
 
 

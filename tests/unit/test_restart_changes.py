@@ -212,9 +212,10 @@ def test_too_many_restarts_in_a_window_end_the_entry():
     campaign = Campaign(window_restarts=2, window_s=100)
     for now, restarted in ((0, True), (10, True), (200, True), (210, True), (220, False)):
         campaign.submit(now)
-        (decided,) = campaign.fail(now)
+        *notices, decided = campaign.fail(now)
         assert decided.restart is restarted, now
     assert "2 restarts within 100 s" in decided.reason
+    assert ["2 restarts within 100 s" in notice.message for notice in notices] == [True]
 
 
 def test_attempts_that_get_no_further_end_the_entry_and_those_that_do_go_on():
@@ -223,7 +224,7 @@ def test_attempts_that_get_no_further_end_the_entry_and_those_that_do_go_on():
     restarted = []
     for now, iteration in enumerate(iterations):
         campaign.submit(now)
-        (decided,) = campaign.fail(now, iteration=iteration)
+        *_, decided = campaign.fail(now, iteration=iteration)
         restarted.append(decided.restart)
     assert restarted == [True, True, True, True, True, False]
     assert "2 attempts in a row got no further" in decided.reason
