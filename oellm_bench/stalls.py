@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from oellm_bench.core.events import CancelAsked
@@ -23,7 +22,6 @@ class StallWatch:
         self._layout = layout
         self._settings = settings
         self._growth: dict[tuple[str, int], tuple[int, float]] = {}
-        self._at_rest: dict[tuple[str, int], float] = {}  # when it was last seen suspended, waiting, or nowhere
         self._sighted_since = 0.0
 
     def begin_anew(self, now: float) -> None:
@@ -35,14 +33,10 @@ class StallWatch:
         for entry, attempt in live:
             planned = self._plan.by_id[entry.id]
             settings = self._settings[planned.watch]
-            if not attempt.state.is_running or attempt.missing_since is not None:
-                self._at_rest[entry.id, attempt.number] = now
-                continue
-            if attempt.cancel_by:
+            if not attempt.state.is_running or attempt.missing_since is not None or attempt.cancel_by:
                 continue
             files = self._layout.entry(planned.name).attempt(attempt.number)
-            silence = self._silence(entry, attempt, settings, files, now)
-            reason = silence or self._standstill(entry, attempt, settings, files, now)
+            reason = self._silence(entry, attempt, settings, files, now) or _standstill(attempt, settings, files, now)
             if reason:
                 yield CancelAsked(
                     at=now,
@@ -62,8 +56,7 @@ class StallWatch:
             return ""
         # A clock that was set back leaves times in the future: they count as now.
         known = (attempt.last_output_at or 0.0, self._grown_at(entry, attempt, settings, files, now))
-        rested_at = self._at_rest.get((entry.id, attempt.number), 0.0)
-        alive_at = min(now, max(*known, attempt.started_at or now, self._sighted_since, rested_at))
+        alive_at = min(now, max(*known, attempt.running_since or now, self._sighted_since))
         limit = monitoring.inactivity_s
         if attempt.last_output_at is None and monitoring.startup_s:
             limit = monitoring.startup_s
@@ -87,18 +80,17 @@ class StallWatch:
         self._growth[entry.id, attempt.number] = (size, now)
         return now
 
-    def _standstill(
-        self, entry: EntryState, attempt: AttemptState, settings: WatchSettings, files: AttemptLayout, now: float
-    ) -> str:
-        """Return for how long an attempt is at the same iteration, if that is too long; it may write all the while.
 
-        By its own clock, which went on while it was suspended: a heartbeat that nobody renews tells of no standstill.
-        """
-        limit = settings.monitoring.progress_s
-        if not limit or now - self._at_rest.get((entry.id, attempt.number), -math.inf) <= limit:
-            return ""
-        beat = read_heartbeat(files.heartbeat, attempt.number)
-        since = advanced_at(beat)
-        if since is None or beat["at"] - since <= limit:
-            return ""
-        return f"at iteration {beat['progress'].get('iteration')} for {beat['at'] - since:.0f} s"
+def _standstill(attempt: AttemptState, settings: WatchSettings, files: AttemptLayout, now: float) -> str:
+    """Return for how long an attempt is at the same iteration, if that is too long; it may write all the while.
+
+    By its own clock, which went on while it was suspended: a heartbeat that nobody renews tells of no standstill.
+    """
+    limit = settings.monitoring.progress_s
+    if not limit or now - (attempt.running_since or now) <= limit:
+        return ""
+    beat = read_heartbeat(files.heartbeat, attempt.number)
+    since = advanced_at(beat)
+    if since is None or beat["at"] - since <= limit:
+        return ""
+    return f"at iteration {beat['progress'].get('iteration')} for {beat['at'] - since:.0f} s"

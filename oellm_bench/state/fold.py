@@ -104,7 +104,10 @@ def _(event: SubmissionFailed, state: SessionState) -> None:
 @apply.register
 def _(event: Observed, state: SessionState) -> None:
     attempt = state.attempt(event.entry, event.attempt)
+    ran = attempt.state.is_running and attempt.missing_since is None and attempt.started_at == event.started_at
     attempt.state = JobState.parse(event.state)
+    if attempt.state.is_running and not ran:
+        attempt.running_since = event.at
     attempt.job_id = event.job_id or attempt.job_id
     attempt.nodes = event.nodes or attempt.nodes
     attempt.scheduler_reason = event.reason

@@ -60,6 +60,9 @@ class AttemptState:
     over_at: float = 0.0
     decision: str = ""
     requeued_after: float | None = None
+    running_since: float | None = (
+        None  # as seen from here, by the monitor's clock; anew where it was suspended or missing
+    )
 
     def next_incarnation(self, now: float) -> AttemptState:
         """Return what is known of the attempt once its job is back in the queue.

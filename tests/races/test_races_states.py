@@ -212,6 +212,17 @@ def test_race_19_the_time_that_a_job_was_suspended_is_no_silence(watch, cluster)
     assert [event.by for event in watched.events("CancelAsked")] == ["stall"]
 
 
+def test_race_19_a_monitor_that_comes_after_a_suspension_knows_of_it(watch, cluster):
+    watched = running(watch(monitoring=STALLS), cluster)
+    cluster.queue(watched.queue_row("SUSPENDED"))
+    watched.look(30)
+    cluster.queue(watched.queue_row("RUNNING"))
+    watched.look(10_000)
+    watched.clock.sleep(30)
+    watched.another_monitor().step()
+    assert watched.events("CancelAsked") == []
+
+
 def test_race_19_the_time_that_a_job_was_suspended_is_no_standstill(watch, cluster):
     """The heartbeat of a suspended job stops too; its first one afterwards finds an old iteration."""
     backend = {**QUICK, "progress": r"iteration (?P<iteration>\d+)"}
