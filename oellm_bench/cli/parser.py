@@ -151,7 +151,7 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
     _configuration(parser)
     parser.add_argument("--jobs", type=_count, metavar="N", help="entries, those of the sweep again and again")
     parser.add_argument("--seed", type=_number, default=0, metavar="S", help="another number, other luck (default: 0)")
-    parser.add_argument("--interval", type=_seconds, metavar="S", help="simulated pause between two looks, seconds")
+    parser.add_argument("--interval", type=_pause, metavar="S", help="simulated pause between two looks, seconds")
     parser.add_argument(
         "--compare",
         action="append",
@@ -188,6 +188,13 @@ def _seconds(text: str) -> float:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
+    return seconds
+
+
+def _pause(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
     return seconds
 
 

@@ -158,8 +158,8 @@ def _print(done: Sequence[Ran]) -> None:
             sum(ran.figures.failed.values()),
             format_duration(ran.figures.finished_after_s),
             f"{ran.figures.goodput:.1%}",
-            round(ran.figures.gpu_hours, 1),
-            round(sum(ran.figures.wasted_gpu_hours.values()), 1),
+            _hours(ran.figures.gpu_hours),
+            _hours(sum(ran.figures.wasted_gpu_hours.values())),
             ran.figures.attempts,
             sum(ran.figures.restarts.values()),
             round(ran.figures.calls_per_hour, 1),
@@ -170,7 +170,7 @@ def _print(done: Sequence[Ran]) -> None:
     out.print(table([*columns, "calls/h"], rows))
     wasted = [(ran.variant.name, ran.figures.wasted_gpu_hours) for ran in done]
     _print_kinds(
-        "GPU-hours lost to", [(name, {kind: round(h, 1) for kind, h in hours.items()}) for name, hours in wasted]
+        "GPU-hours lost to", [(name, {kind: _hours(hours) for kind, hours in lost.items()}) for name, lost in wasted]
     )
     _print_kinds("restarts after", [(ran.variant.name, ran.figures.restarts) for ran in done])
     _print_kinds("failed for good", [(ran.variant.name, ran.figures.failed) for ran in done])
@@ -184,6 +184,10 @@ def _print_kinds(title: str, found: Sequence[tuple[str, Mapping[str, float]]]) -
         rows = [[name, *(counts.get(kind, 0) for kind in ordered)] for name, counts in found]
         sys.stdout.write("\n")
         console().print(table([title, *ordered], rows))
+
+
+def _hours(hours: float) -> float:
+    return round(hours) if hours >= 100 else round(hours, 1)
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,7 @@ from oellm_bench.naming import identity
 def repeated(plan: Plan, jobs: int) -> Plan:
     """Return a plan of that many entries: those of the plan, again and again under further names.
 
-    What an entry waits for is repeated with it. Actions and conditions are left out: their commands are real.
+    What an entry waits for is repeated with it. Actions, conditions and further logs are left out: they are real.
     """
     entries = tuple(itertools.islice(_copies(plan), jobs))
     chosen = {entry.id for entry in entries}
@@ -49,5 +49,5 @@ def _copies(plan: Plan) -> Iterator[PlannedEntry]:
 def _harmless(document: Mapping[str, Any]) -> dict[str, Any]:
     monitoring = document["monitoring"]
     signals = [{**signal, "action": ""} for signal in monitoring["log_signals"]]
-    nothing: dict[str, Any] = {"actions": {}, "start_conditions": (), "cancel_conditions": ()}
+    nothing: dict[str, Any] = {"actions": {}, "start_conditions": (), "cancel_conditions": (), "logs": ()}
     return {**document, "monitoring": {**monitoring, **nothing, "log_signals": signals}}

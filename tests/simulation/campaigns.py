@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from oellm_bench.simulation.figures import Figures, figures
 from oellm_bench.simulation.run import Simulation, begin
 from oellm_bench.simulation.settings import SimulationConfig
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 PACKAGED_SIGNATURES = yaml.safe_load((CONFIG / "monitoring" / "default.yaml").read_text())["signatures"]
 SIGNATURES = {name: PACKAGED_SIGNATURES[name] for name in ("gpu_xid", "nccl_error", "loss_is_nan")}

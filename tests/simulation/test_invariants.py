@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from oellm_bench.monitor import Monitor
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.simulation.run import Simulation, begin
 from oellm_bench.state.model import SessionState
-from tests.simulation.campaigns import model, plan, watch
+from tests.simulation.campaigns import MEMORY, model, plan, watch
 
 NEVER_RAN = (ErrorMode.DEPENDENCY_FAILED, ErrorMode.SUBMIT_REJECTED)
 MODES = ("node_fail", "gpu_fault", "preempted", "nccl", "oom", "crash", "nan", "stall", "timeout", "lost")
@@ -271,7 +270,7 @@ def assert_within_budget(trial, entry):
 
 
 def check(trial: Trial) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         assert_all_is_well(trial, *run_to_the_end(trial, Path(name)))
 
 
