@@ -31,8 +31,8 @@ def decisions(
 ) -> Iterator[Decided | GivenUp | Noticed]:
     """Yield a decision for each attempt that has ended without one, and give up what can never start.
 
-    That the brake has stopped a campaign is told once, and which entries a budget has ended. `cluster_nodes`: how many nodes there are, asked for only where
-    some of them speak of failure.
+    That the brake has stopped a campaign is told once, and which entries a budget has ended. `cluster_nodes`: how many
+    nodes there are, asked for only where some of them speak of failure.
     """
     judge = _Judge(plan=plan, state=state, settings=settings, now=now, cluster_nodes=cluster_nodes)
     told = set(state.notices)
