@@ -75,8 +75,10 @@ class Cluster:
         (self.folder / f"{command}.then").write_text(script)
 
     def calls(self, command: str) -> list[str]:
-        """Return the command lines of all calls of a command so far."""
-        return [line for line in (self.folder / "calls").read_text().splitlines() if line.split(" ")[0] == command]
+        """Return the command lines of all calls so far that begin with a command."""
+        return [
+            line for line in (self.folder / "calls").read_text().splitlines() if f"{line} ".startswith(f"{command} ")
+        ]
 
     def _prints(self, command: str, rows: Collection[str]) -> None:
         (self.folder / f"{command}.prints").write_text("".join(f"{row}\n" for row in rows))
@@ -180,14 +182,14 @@ def queue_row(
     job: str, state: str, *, name: str, restarts: int = 0, reason: str = "None", started_s: float = 1, code: int = 0
 ) -> str:
     """Return a row as squeue prints it in the format it is asked for."""
-    times = (at(0), at(started_s), at(started_s + 600))
+    times = (at(0), at(started_s), at(started_s + 60))
     values = (name, job, state, "node1", *times, "10:00", restarts, code, reason)
     return "".join(f"{value!s:20}{_S}" for value in values)
 
 
 def account_row(job: str, state: str, *, name: str, code: str = "0:0", started_s: float = 1) -> str:
     """Return a row as sacct prints it in the format it is asked for."""
-    times = (at(0), at(started_s), at(started_s + 600))
+    times = (at(0), at(started_s), at(started_s + 60))
     return _S.join((job, state, code, "node1", *times, "10", "", "billing=1,cpu=1", name))
 
 

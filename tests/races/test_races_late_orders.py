@@ -27,7 +27,7 @@ def failed(watch, cluster):
         watched.leave_record(returncode=1)
         cluster.queue(watched.queue_row("FAILED", code=1 << 8))
         watched.look(30)
-        assert cluster.calls("scontrol") == ["scontrol requeue 101"]
+        assert cluster.calls("scontrol requeue") == ["scontrol requeue 101"]
         return watched
 
     return make
@@ -63,7 +63,7 @@ def test_race_29_a_requeue_whose_answer_got_lost_is_seen_in_the_queue_and_not_re
     watched.look(30)
     watched.look(3600)
     assert (watched.attempt().state.value, watched.attempt().job_id) == ("PENDING", "101")
-    assert (len(cluster.calls("scontrol")), len(cluster.calls("sbatch"))) == (1, 1)
+    assert (len(cluster.calls("scontrol requeue")), len(cluster.calls("sbatch"))) == (1, 1)
 
 
 def test_race_29_a_job_that_somebody_else_has_requeued_first_does_not_run_beside_its_successor(failed, cluster):
