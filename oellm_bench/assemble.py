@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.book import Book
 from oellm_bench.builtins import load_all
+from oellm_bench.cancelling import Canceller
 from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.config.schema import SchedulerChoice, SinkChoice
 from oellm_bench.config.typing import parse
@@ -85,6 +86,13 @@ def put_together(session: Session, plan: Plan, submitter: Submitter, settings: t
         scheduler=submitter.scheduler,
         submitter=submitter,
         requeuer=Requeuer(store=submitter.store, scheduler=submitter.scheduler, clock=submitter.clock),
+        canceller=Canceller(
+            plan=plan,
+            layout=session.layout,
+            store=submitter.store,
+            scheduler=submitter.scheduler,
+            clock=submitter.clock,
+        ),
         settings=settings,
         gates=make_gates(session, plan, settings),
         follower=LogFollower(plan, session.layout, settings, embedded=session.is_embedded),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oellm_bench.actions.commands import ActionRunner
+from oellm_bench.cancelling import Canceller
 from oellm_bench.clock import Clock
 from oellm_bench.core.events import (
     Ended,
@@ -29,8 +30,7 @@ from oellm_bench.gates import Gates
 from oellm_bench.judging import verdict
 from oellm_bench.monitoring.heartbeat import iteration, read_heartbeat
 from oellm_bench.monitoring.pending import waits_in_vain
-from oellm_bench.monitoring.reconcile import Matched, cancellable, match, observations, stragglers
-from oellm_bench.monitoring.stop_order import may_be_cancelled
+from oellm_bench.monitoring.reconcile import match, observations
 from oellm_bench.requeueing import Requeuer
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
@@ -65,6 +65,7 @@ class Monitor:
     scheduler: Scheduler
     submitter: Submitter
     requeuer: Requeuer
+    canceller: Canceller
     settings: tuple[WatchSettings, ...]
     gates: Gates
     actions: ActionRunner
@@ -92,7 +93,7 @@ class Monitor:
         self._commit(lambda: self._log_events(snapshot))
         if snapshot.queue_answered:  # who cannot see what runs cannot tell what hangs
             self._commit(lambda: self._hopeless(snapshot))
-        self._cancel(matched, snapshot)
+        self.canceller.cancel(self._live(), matched, snapshot)
         self._commit(lambda: self._endings(snapshot))
         self._commit(self._decisions)
         self._commit(lambda: self.gates.step(self.store.state, self.clock.now()))
@@ -185,25 +186,6 @@ class Monitor:
         for entry, attempt in live:
             yield from waits_in_vain(entry, attempt, self._settings(entry).monitoring, told, snapshot.taken_at)
         yield from self.stalls.events(live, snapshot.taken_at)
-
-    def _cancel(self, matched: Matched, snapshot: Snapshot) -> None:
-        """Tell the scheduler of the cancels in the journal, also of those that got lost on the way before."""
-        wanted = [attempt for entry, attempt in self._live() if attempt.cancel_by and self._is_ready(entry, attempt)]
-        jobs = cancellable(matched, wanted)
-        for duplicate in matched.duplicates:
-            _log.warning("job %s runs an attempt that another job runs too; it is cancelled", duplicate)
-        late = [job for job in stragglers(snapshot, self.store.state) if job not in matched.duplicates]
-        for job in late:
-            _log.warning("job %s runs an attempt that is over; it is cancelled", job)
-        if jobs or matched.duplicates or late:
-            try:
-                self.scheduler.cancel([*jobs, *matched.duplicates, *late])
-            except SchedulerUnavailable as err:
-                _log.warning("cancel will be tried again: %s", err)
-
-    def _is_ready(self, entry: EntryState, attempt: AttemptState) -> bool:
-        capture = self._planned(entry.id).capture
-        return may_be_cancelled(attempt, self._layout_of(entry, attempt), capture, self.clock.now())
 
     def _endings(self, snapshot: Snapshot) -> Iterable[Event]:
         for entry, attempt in self._live():

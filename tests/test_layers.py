@@ -40,7 +40,7 @@ FLOORS = (
         for name in (
             "assemble book checking delivery filling history job judging monitor ordering planning run_entry "
             "scripting session session_writing submission deciding gates observer view triggers watch following "
-            "requeueing simulation stalls".split()
+            "cancelling requeueing simulation stalls".split()
         )
     ),
 )

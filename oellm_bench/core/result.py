@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
+NO_RECORD = "the runner ended without writing its record"  # the batch script's word in the runner's place
 
 
 class ErrorMode(enum.Enum):

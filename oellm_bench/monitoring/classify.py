@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from oellm_bench.core.job import JobState
-from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
+from oellm_bench.core.result import NO_RECORD, EntryResult, ErrorMode, ExitRecord
 from oellm_bench.monitoring.signatures import Cause
 
 
@@ -164,10 +164,18 @@ def _crash(evidence: Evidence, returncode: int | None) -> Verdict:
     if cause is not None:
         return Verdict(mode=cause.mode, reason=f"{text}: {cause.line}", returncode=returncode, cause=cause)
     if evidence.record is not None and evidence.record.message:
-        text = f"{text}: {evidence.record.message}"
+        text = f"{text}: {_own_words(evidence.record.message, evidence.scheduler_log)}"
     elif evidence.last_error:
         text = f"{text}: {evidence.last_error}"
     return Verdict(mode=ErrorMode.CRASH, reason=text, returncode=returncode)
+
+
+def _own_words(message: str, scheduler_log: str) -> str:
+    """Return what a runner said for itself that could not even begin its record; else what the record says."""
+    if message != NO_RECORD:
+        return message
+    said = (line for line in reversed(scheduler_log.splitlines()) if line.startswith("run_entry: "))
+    return next(said, message)
 
 
 def _exit_text(evidence: Evidence, returncode: int | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.result import NO_RECORD
 from oellm_bench.rendering.directives import Directives, lines
 from oellm_bench.shell import quote
 
@@ -57,12 +58,12 @@ if [ -n "$exit_file" ] && { [ ! -f "$exit_file" ] || [ -L "$exit_file" ]; }; the
   returncode=$status
   if [ "$status" -gt 128 ]; then returncode=$((128 - status)); fi
   printf '{"schema_version": 1, "token": "%s", "job_id": "%s", "attempt": %d, "returncode": %d, "restarts": %d,
-  "message": "the runner ended without writing its record"}\\n' \\
+  "message": "@no_record@"}\\n' \\
     "$token" "$job_id" "$attempt" "$returncode" "${SLURM_RESTART_COUNT:-0}" >"$exit_file.part" &&
     mv -- "$exit_file.part" "$exit_file"
 fi
 exit "$status"
-"""
+""".replace("@no_record@", NO_RECORD)
 
 
 @dataclass(frozen=True, kw_only=True)

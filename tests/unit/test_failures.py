@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oellm_bench.core.job import JobState
-from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
+from oellm_bench.core.result import NO_RECORD, EntryResult, ErrorMode, ExitRecord
 from oellm_bench.monitoring.classify import Evidence, classify
 from oellm_bench.restart.base import Failure, RestartPolicy
 from oellm_bench.restart.policies import (
@@ -142,6 +142,11 @@ def test_an_ended_attempt_is_classified(evidence, mode):
             "silent for 60 s",
         ),
         ({"state": S.FAILED, "record": record(1), "signal_modes": (("oom", "cuda_oom"),)}, "cuda_oom"),
+        (
+            {"state": S.FAILED, "record": record(2, "", NO_RECORD), "scheduler_log": "run_entry: changed\nmore\n"},
+            "exit code 2: run_entry: changed",
+        ),
+        ({"state": S.FAILED, "record": record(-9, "", NO_RECORD)}, NO_RECORD),
     ],
 )
 def test_the_reason_says_what_is_known(evidence, words):
