@@ -32,7 +32,7 @@ class Canceller:
     _ended_late: set[JobId] = field(default_factory=set)
 
     def cancel(self, live: Iterable[tuple[EntryState, AttemptState]], matched: Matched, snapshot: Snapshot) -> None:
-        """Cancel what is to be cancelled, what got lost on the way before too, second jobs of an attempt, stragglers."""
+        """Cancel what is to be, what got lost on the way before too, second jobs of an attempt, stragglers."""
         wanted = [attempt for entry, attempt in live if attempt.cancel_by and self._is_ready(entry, attempt)]
         jobs = cancellable(matched, wanted)
         for duplicate in matched.duplicates:
