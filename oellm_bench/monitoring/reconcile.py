@@ -106,10 +106,14 @@ def cancellable(matched: Matched, attempts: Iterable[AttemptState]) -> list[JobI
 
 
 def is_stale(row: JobStatus, attempt: AttemptState) -> bool:
-    """Tell whether a row is of the job's last run, before it was put back into the queue."""
+    """Tell whether a row is of the job's last run, before it was put back into the queue.
+
+    That need not have ended there: accounting may be so far behind that it still runs.
+    """
     if attempt.requeued_after is None or attempt.started_at is not None:
         return False
-    return row.state.is_terminal and (row.started_at or 0.0) == attempt.requeued_after
+    began = row.state.is_terminal or row.started_at is not None
+    return began and (row.started_at or 0.0) == attempt.requeued_after
 
 
 def stragglers(snapshot: Snapshot, state: SessionState) -> Iterator[JobId]:
