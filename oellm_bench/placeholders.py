@@ -52,6 +52,12 @@ def expand_pattern(template: str, lookup: Callable[[str], str | None], folder: P
     return str(Path(glob.escape(str(folder))) / expand(template, escaped))
 
 
+def printable(text: str, limit: int = 1000) -> str:
+    """Return a text fit for a terminal: what would move its cursor or colour it is shown as an escape."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    return shown if len(text) <= limit else f"{shown}..."
+
+
 def names_in(template: str) -> tuple[str, ...]:
     """Return the names of the placeholders in `template`, in order."""
     found = (match["name"] for match in _TOKEN.finditer(template))

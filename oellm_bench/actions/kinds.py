@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import Problem, nearest
+from oellm_bench.placeholders import names_in, printable
+
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,7 @@ class SubmitActionConfig(PluginConfig):
 
     config: str = option("name of its root configuration")
     config_dir: str = option("folder in front of the packaged configuration (-C); empty: none", "")
-    overrides: list[str] = option("overrides (-o); {placeholders} from the signal are filled in", factory=list)
+    overrides: list[str] = option("overrides (-o); a value with {placeholders} is filled in, and is text", factory=list)
     watch: bool = option("stay until the other campaign has ended, within action_timeout_s", False)
 
 
@@ -68,17 +73,25 @@ class SubmitAction(Action):
     def __init__(self, config: SubmitActionConfig) -> None:
         self.config = config
 
+    def validate(self) -> Sequence[Problem]:
+        """Refuse what would leave it to a log which key is set."""
+        return [
+            Problem(what=f"'{override}' has a placeholder in its key", where="overrides", fix="write the key out")
+            for override in self.config.overrides
+            if names_in(override.partition("=")[0])
+        ]
+
     def events(self, occasion: Occasion) -> Iterator[ActionQueued]:
         """Queue the call of `oellm-bench submit`."""
-        folder = ("-C", occasion.fill(self.config.config_dir)) if self.config.config_dir else ()
-        overrides = (part for override in self.config.overrides for part in ("-o", occasion.fill(override)))
+        folder = ("-C", self.config.config_dir) if self.config.config_dir else ()
+        overrides = (part for override in self.config.overrides for part in ("-o", _override(override, occasion)))
         flags = (
             "--yes",
             "--unless-done",
             *(["--fake"] if occasion.embedded else ()),
             *(["--monitor"] if self.config.watch else ()),
         )
-        argv = (sys.executable, "-P", "-m", "oellm_bench", "submit", occasion.fill(self.config.config))
+        argv = (sys.executable, "-P", "-m", "oellm_bench", "submit", self.config.config)
         yield _queued(occasion, (*argv, *folder, *overrides, *flags))
 
 
@@ -181,8 +194,24 @@ class NotifyAction(Action):
             key=occasion.id,
             entry=occasion.entry,
             attempt=occasion.attempt,
-            message=occasion.fill(self.config.message),
+            message=printable(occasion.fill(self.config.message)),
         )
+
+
+def _override(template: str, occasion: Occasion) -> str:
+    """Return an override; one with placeholders becomes a text in quotes, whatever a log has put into it.
+
+    Neither a list of values, nor a choice, nor an interpolation that would be looked up.
+    """
+    key, equals, value = template.partition("=")
+    if not names_in(value):
+        return template
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    # An interpolation is taken literally behind an odd number of backslashes (omegaconf grammar).
+    literal = _INTERPOLATION.sub(lambda found: found[1] * 2 + "\\${", occasion.fill(value))
+    hydra = importlib.import_module("hydra.core.override_parser.types")  # slow to import, and rarely needed
+    return f"{key}{equals}{hydra.QuotedString(literal, hydra.Quote.single).with_quotes()}"
 
 
 def _queued(occasion: Occasion, argv: tuple[str, ...]) -> ActionQueued:

@@ -8,6 +8,13 @@ import subprocess
 import pytest
 import yaml
 
+from oellm_bench.actions.base import Action, Occasion
+from oellm_bench.builtins import load_all
+from oellm_bench.config.compose import compose_variants
+from oellm_bench.config.project import configured_points
+from oellm_bench.config.typing import parse
+from oellm_bench.monitoring.settings import MonitoringConfig
+
 FATAL = {"name": "diverged", "pattern": "loss (?P<loss>nan)", "action": "react"}
 FOREVER = "echo loss nan; sleep 1000"
 
@@ -168,3 +175,56 @@ def test_an_entry_starts_once_another_has_given_a_signal(campaign):
     done = campaign.run("run")
     assert done.returncode == 0, done.stderr
     assert seen.exists()
+
+
+HOSTILE = [
+    "plain",
+    "a,b",
+    "[1, 2]",
+    "${oc.env:HOME}",
+    "\\${oc.env:HOME}",
+    "\\\\${project.name}",
+    "it's",
+    '"quoted"',
+    "'; project.name='x",
+    "x\\",
+    "{a: 1}",
+    "null",
+    "choice(1,2)",
+    "/a b/iter_0000100.pt",
+    "ünï",
+]
+
+
+@pytest.mark.parametrize("said", HOSTILE)
+@pytest.mark.parametrize("template", ["paths.model={text}", "paths.model='{text}'"])
+def test_what_a_log_says_is_one_text_in_another_campaigns_configuration(tmp_path, said, template):
+    load_all()
+    settings = parse(
+        MonitoringConfig,
+        {"actions": {"go": {"class_name": "SubmitAction", "config": "bench", "overrides": [template]}}},
+    )
+    occasion = Occasion(id="i", at=0.0, entry="e", attempt=1, name="go", signal="s", values={"text": said}, metadata={})
+    (queued,) = settings.actions["go"].instantiate(Action).events(occasion)
+    override = queued.argv[queued.argv.index("-o") + 1]
+    (point,) = configured_points(compose_variants("bench", None, [override, "project.name=p"]))
+    assert point.project.paths == {"model": said}
+
+
+def test_an_override_whose_key_comes_from_a_log_is_refused(campaign):
+    write(campaign, {"class_name": "SubmitAction", "config": "bench", "overrides": ["{loss}=1"]})
+    done = campaign.run("plan")
+    assert done.returncode == 2
+    assert "has a placeholder in its key" in done.stderr
+
+
+def test_a_notice_moves_no_cursor(campaign):
+    command = ["printf", r"loss nan \033[2J[red]\007"]
+    write(campaign, {"class_name": "NotifyAction", "message": "{line}"}, command)
+    text = (campaign.folder / "c.yaml").read_text().replace("loss (?P<loss>nan)", "(?P<line>loss.*)")
+    (campaign.folder / "c.yaml").write_text(text)
+    done = campaign.run("run")
+    shown = campaign.run("status")
+    for output in (done.stderr, shown.stdout):
+        assert "\\x1b[2J[red]\\x07" in output
+        assert "\x1b" not in output
