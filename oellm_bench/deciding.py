@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from oellm_bench.core.events import Decided, GivenUp, Noticed
@@ -18,21 +18,17 @@ from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.watch import WatchSettings
 
 
-def _not_known() -> None:
-    """Return nothing: nobody says how many nodes there are."""
-
-
 def decisions(
     plan: Plan,
     state: SessionState,
     settings: Sequence[WatchSettings],
     now: float,
-    cluster_nodes: Callable[[], int | None] = _not_known,
+    cluster_nodes: int | None = None,
 ) -> Iterator[Decided | GivenUp | Noticed]:
     """Yield a decision for each attempt that has ended without one, and give up what can never start.
 
     That the brake has stopped a campaign is told once, and which entries a budget has ended. `cluster_nodes`: how many
-    nodes there are, asked for only where some of them speak of failure.
+    nodes there are, None where nobody says.
     """
     judge = _Judge(plan=plan, state=state, settings=settings, now=now, cluster_nodes=cluster_nodes)
     told = set(state.notices)
@@ -56,7 +52,7 @@ class _Judge:
     state: SessionState
     settings: Sequence[WatchSettings]
     now: float
-    cluster_nodes: Callable[[], int | None]
+    cluster_nodes: int | None
 
     def hopeless(self, entry: EntryState) -> Iterator[GivenUp | Noticed]:
         """Yield why an entry that waits for its start will not have it, nothing where it may."""
@@ -121,8 +117,8 @@ class _Judge:
     def _avoided(self) -> list[tuple[str, ...]]:
         """The nodes to stay away from, by the index of the settings."""
         failures = list(node_failures(self.state))
-        nodes = self.cluster_nodes() if failures else None
-        return [bad_nodes(failures, settings.restart.bad_nodes, self.now, nodes) for settings in self.settings]
+        known = self.cluster_nodes
+        return [bad_nodes(failures, settings.restart.bad_nodes, self.now, known) for settings in self.settings]
 
     @functools.cached_property
     def _brakes(self) -> list[str]:

@@ -13,6 +13,7 @@ from oellm_bench.sinks.base import Notice, Sink
 from oellm_bench.state.model import SessionState
 
 _log = logging.getLogger(__name__)
+_MOST_NOTICES = 20  # of one look
 _MOST_FAILURES = 5  # in a row; then the sink is left alone for the rest of the session
 
 
@@ -47,12 +48,16 @@ class SinkDelivery:
         """Hand over the notices that a sink has not had yet, and yield an event for each that it has taken."""
         found = list(notices)
         for name, sink in self._sinks.items():
+            told = 0
             for notice in found:
+                if told == _MOST_NOTICES:
+                    break  # the rest with the next look: what is told, and not yet journalled, is told again
                 if name in self.failed or (name, notice.key) in state.told or not self._begin(name, sink):
                     continue
                 if not self._call(name, functools.partial(sink.notify, notice)):
                     break
                 yield Delivered(at=now, sink=name, notice=notice.key)
+                told += 1
 
     def is_complete(self, state: SessionState) -> bool:
         """Tell whether every sink has every finished entry's result and every notice, or has been given up."""

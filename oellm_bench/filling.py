@@ -34,7 +34,7 @@ def fill(
         for key in parameters
         if key in builtin
     ]
-    paths = _named_paths(point.project)
+    paths = placeholder_paths(point.project)
     lookup = _with_paths(by_key_or_suffix({**parameters, **builtin}, [*parameters]), paths)
     known = [*builtin, *parameters, *(paths or ("dataset:NAME,FORMAT", "path:NAME"))]
 
@@ -102,18 +102,25 @@ def _builtin(project: str, entry_id: str, name: str, layout: SessionLayout) -> M
     }
 
 
-def _named_paths(project: Project) -> dict[str, str]:
+def placeholder_paths(project: Project) -> dict[str, str]:
+    """Return what datasets and paths have a value for, by placeholder: `dataset:name,format`, `path:name`."""
     datasets = {
         f"dataset:{name},{kind}": path for name, formats in project.datasets.items() for kind, path in formats.items()
     }
     return {**datasets, **{f"path:{name}": path for name, path in project.paths.items()}}
 
 
+def path_key(name: str) -> str | None:
+    """Return a placeholder for a named path without its blanks, None for any other placeholder."""
+    kind, colon, rest = name.partition(":")
+    if not colon or kind not in ("dataset", "path"):
+        return None
+    return f"{kind}:{','.join(part.strip() for part in rest.split(','))}"
+
+
 def _with_paths(lookup: Lookup, paths: Mapping[str, str]) -> Lookup:
     def with_paths(wanted: str) -> str | None:
-        kind, colon, name = wanted.partition(":")
-        if not colon or kind not in ("dataset", "path"):
-            return lookup(wanted)
-        return paths.get(f"{kind}:{','.join(part.strip() for part in name.split(','))}")
+        key = path_key(wanted)
+        return lookup(wanted) if key is None else paths.get(key)
 
     return with_paths

@@ -90,7 +90,7 @@ def _leaves_no_trace(attempt: AttemptState) -> bool:
     SLURM itself took away because what it waited for has failed.
     """
     waited = attempt.started_at is None and attempt.state is JobState.PENDING
-    return waited and (attempt.task is not None or bool(attempt.after))
+    return waited and attempt.requeued_after is None and (attempt.task is not None or bool(attempt.after))
 
 
 def exit_record(attempt: AttemptState, layout: EntryLayout) -> ExitRecord | None:

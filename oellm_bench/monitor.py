@@ -75,6 +75,7 @@ class Monitor:
     stalls: StallWatch
     pace_s: float = math.inf  # between two looks, as far as that is known
     _looked_at: float | None = None
+    _only_looked: bool = False
     _partition_nodes: int | None = None
 
     def step(self) -> Cycle:
@@ -95,10 +96,13 @@ class Monitor:
             self._commit(lambda: self._hopeless(snapshot))
         self.canceller.cancel(self._live(), matched, snapshot)
         self._commit(lambda: self._endings(snapshot))
-        self._commit(self._decisions)
+        self._learn_of_nodes()
+        if self._commit(self._decisions):
+            self._commit(self._decisions)  # what was decided may be what sets the brake
         self._commit(lambda: self.gates.step(self.store.state, self.clock.now()))
-        self.submitter.submit_due()
-        self.requeuer.requeue_due()
+        if snapshot.queue_answered:  # who does not say what there is takes nothing either
+            self.submitter.submit_due()
+            self.requeuer.requeue_due()
         self._commit(lambda: self.actions.step(self.store.state, self.clock.now()))
         # Outside of the lock: a sink may take its time, and a cancel must not wait for it.
         delivered = [
@@ -114,8 +118,10 @@ class Monitor:
         self._looked_at = now
         if not snapshot.queue_answered:
             self.stalls.begin_anew(now)
-        if last is None or 0 <= now - last <= _MOST_PACES * self.pace_s:
+        if last is None or 0 <= now - last <= _MOST_PACES * self.pace_s or self._only_looked:
+            self._only_looked = False  # looks that take long are no sleep: after one of them comes one that acts
             return False
+        self._only_looked = True
         _log.warning("the last look was %.0f s ago: this one changes nothing, the next one acts", now - last)
         self.stalls.begin_anew(now)
         return True
@@ -159,14 +165,18 @@ class Monitor:
                 found.append(event)
         return found
 
-    def _commit(self, stage: Callable[[], Iterable[Event]]) -> None:
-        """Work a stage out and journal it in one go: nobody else's event can come between."""
+    def _commit(self, stage: Callable[[], Iterable[Event]]) -> bool:
+        """Work a stage out and journal it in one go, so that nobody else's event can come between.
+
+        Returns whether there was anything.
+        """
         with self.store.locked():
             events = list(stage())
             self.store.append(*events)
         for event in events:
             if isinstance(event, Noticed):
                 _log.warning("%s%s", f"{self._planned(event.entry).name}: " if event.entry else "", event.message)
+        return bool(events)
 
     def _live(self) -> list[tuple[EntryState, AttemptState]]:
         """Return the attempts that are not over; only the newest attempt of an entry can be."""
@@ -215,18 +225,19 @@ class Monitor:
                 )
 
     def _decisions(self) -> Iterable[Event]:
-        return decisions(self.plan, self.store.state, self.settings, self.clock.now(), self._cluster_nodes)
+        return decisions(self.plan, self.store.state, self.settings, self.clock.now(), self._partition_nodes or None)
 
-    def _cluster_nodes(self) -> int | None:
-        """Return the size of the largest partition, None where nobody says; asked once."""
-        if self._partition_nodes is None:
-            try:
-                sizes = [partition.total_nodes for partition in self.scheduler.partitions()]
-            except SchedulerUnavailable as err:
-                _log.warning("how many nodes there are is not known: %s", err)
-                return None
-            self._partition_nodes = max(sizes, default=0)
-        return self._partition_nodes or None
+    def _learn_of_nodes(self) -> None:
+        """Ask once how large the largest partition is, before anything is decided that hangs on it."""
+        undecided = (e.last for e in self.store.state.entries.values() if not (e.over or e.restart_due))
+        if self._partition_nodes is not None or not any(last and last.is_over for last in undecided):
+            return
+        try:
+            sizes = [partition.total_nodes for partition in self.scheduler.partitions()]
+        except SchedulerUnavailable as err:
+            _log.warning("how many nodes there are is not known: %s", err)
+            return
+        self._partition_nodes = max(sizes, default=0)
 
     def _notices(self) -> Iterable[Notice]:
         for event in self.store.state.notices.values():

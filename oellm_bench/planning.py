@@ -23,14 +23,14 @@ from oellm_bench.core.plan import Plan, PlannedEntry, to_text
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.resources import RayHead, Resources
 from oellm_bench.errors import ConfigError, Problem
-from oellm_bench.filling import fill
+from oellm_bench.filling import fill, path_key, placeholder_paths
 from oellm_bench.launchers.base import Launcher, Place
 from oellm_bench.launchers.host import HostLauncher
 from oellm_bench.launchers.prefix import srun_argv
 from oellm_bench.leaks import refuse_secrets
 from oellm_bench.naming import entry_name, identity
 from oellm_bench.ordering import with_predecessors
-from oellm_bench.placeholders import value_text
+from oellm_bench.placeholders import names_in, value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.scripting import render
 from oellm_bench.watch import WatchTable
@@ -88,9 +88,10 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
     entries.sort(key=lambda pair: pair[0].index)
     planned, scripts = render(with_predecessors(entries, SessionLayout(session_dir)), session_dir)
     project = points[0].project
+    used = {draft.id: _paths_of(draft.launch, draft.point.project) for draft in drafts}
     plan = Plan(
         project=project.project.name,
-        fingerprint=_fingerprint(project.project.name, planned),
+        fingerprint=_fingerprint(project.project.name, planned, used),
         entries=tuple(planned),
         watch=tuple(watch.settings),
     )
@@ -159,6 +160,14 @@ def _draft(point: ConfiguredPoint) -> _Draft:
 
 def _identity_of(launch: LaunchCommand) -> dict[str, Any]:
     return {name: value for name, value in vars(launch).items() if name not in ("reads", "progress", "resume")}
+
+
+def _paths_of(launch: LaunchCommand, project: Project) -> dict[str, str]:
+    """Return the named paths that a command uses: moved they make no other experiment, but another plan."""
+    named = placeholder_paths(project)
+    texts = (*launch.argv, *launch.environment.values(), launch.cwd)
+    wanted = (path_key(name) for text in texts for name in names_in(text))
+    return {key: named[key] for key in wanted if key in named}
 
 
 def _ray_identity(ray: RayHead) -> dict[str, Any]:
@@ -265,6 +274,10 @@ def _order(entry: PlannedEntry) -> tuple[str, ...]:
     return (entry.after_type, *entry.after) if entry.after else ()
 
 
-def _fingerprint(project: str, entries: Sequence[PlannedEntry]) -> str:
-    rows = sorted((entry.id, entry.name, entry.timeout_s, repr(entry.resources), *_order(entry)) for entry in entries)
+def _fingerprint(project: str, entries: Sequence[PlannedEntry], used: Mapping[str, Mapping[str, str]]) -> str:
+    """Return what says which things a plan runs; `used`: the named paths by entry id."""
+    rows = sorted(
+        (e.id, e.name, e.timeout_s, repr(e.resources), *_order(e), *map(repr, sorted(used[e.id].items())))
+        for e in entries
+    )
     return identity({"project": project, "entries": rows}) + identity({"entries": rows})

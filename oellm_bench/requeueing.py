@@ -27,20 +27,27 @@ class Requeuer:
     clock: Clock
 
     def requeue_due(self) -> None:
-        """Put back what is due. A scheduler that does not answer ends the round; the rest comes later."""
-        with self.store.locked():
-            for entry in self._due():
-                attempt = entry.attempts[-1]
-                self.store.append(Requeued(at=self.clock.now(), entry=entry.id, attempt=attempt.number))
-                try:
-                    self.scheduler.requeue(JobId.parse(attempt.job_id))
-                except SubmissionUnclear as err:
-                    _log.warning("%s: %s (whether it is back in the queue will show)", attempt.token, err)
-                except SchedulerError as err:
-                    unsent = isinstance(err, SchedulerUnavailable)
-                    self.store.append(self._failed(entry, str(err), unsent=unsent))
-                    if unsent:
-                        return
+        """Put back what is due, one under each lock. A scheduler that does not answer ends the round."""
+        going_on = True
+        while going_on:
+            with self.store.locked():
+                entry = next(self._due(), None)
+                going_on = entry is not None and self._requeue(entry)
+
+    def _requeue(self, entry: EntryState) -> bool:
+        """Put one job back, and tell whether more would have a chance."""
+        attempt = entry.attempts[-1]
+        self.store.append(Requeued(at=self.clock.now(), entry=entry.id, attempt=attempt.number))
+        try:
+            self.scheduler.requeue(JobId.parse(attempt.job_id))
+        except SubmissionUnclear as err:
+            _log.warning("%s: %s (whether it is back in the queue will show)", attempt.token, err)
+            return False
+        except SchedulerError as err:
+            unsent = isinstance(err, SchedulerUnavailable)
+            self.store.append(self._failed(entry, str(err), unsent=unsent))
+            return not unsent
+        return True
 
     def give_up_lost(self, matched: Matched, snapshot: Snapshot) -> None:
         """Have jobs followed by new ones that, as every source says, never went back into the queue."""
@@ -53,7 +60,8 @@ class Requeuer:
                     continue
                 row = matched.rows.get((last.token, last.task))
                 waited_s = snapshot.taken_at - last.submitted_at
-                if row is not None and is_stale(row, last) and waited_s >= self.scheduler.lookup_grace_s:
+                unseen = last.started_at is None and (row is None or is_stale(row, last))
+                if unseen and waited_s >= self.scheduler.lookup_grace_s:
                     self.store.append(self._failed(entry, "the scheduler did not take it back", unsent=False))
 
     def _due(self) -> Iterator[EntryState]:

@@ -44,6 +44,7 @@ _TASKS_LIMIT_S = 50.0  # a little more than the program allows itself
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the entry that the command line names and return the exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names need not be text
     options = call_parser().parse_args(arguments)
     try:
         attempt = _attempt(options)

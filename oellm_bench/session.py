@@ -153,10 +153,13 @@ def find_open(base_output_dir: Path, project: str, fingerprint: str, scheduler: 
     return None
 
 
-def find_finished(base_output_dir: Path, project: str, fingerprint: str, scheduler: str) -> Session | None:
-    """Return the newest finished session that ran just this plan on that scheduler."""
+def find_finished(
+    base_output_dir: Path, project: str, fingerprint: str, scheduler: str, request: str = ""
+) -> Session | None:
+    """Return the newest finished session that ran just this plan on that scheduler, and was made for that request."""
     same = (s for s in _candidates(base_output_dir, project) if s.fingerprint == fingerprint)
     here = (session for session in same if session.scheduler["class_name"] == scheduler)
+    here = (session for session in here if not request or request in session.command_line)
     return next((session for session in here if session.layout.journal.exists()), None)
 
 
@@ -184,9 +187,13 @@ def was_submitted(layout: SessionLayout) -> bool:
     return False
 
 
-def latest(base_output_dir: Path, project: str) -> Session | None:
-    """Return the newest session of a project that is unfinished, else the newest submitted one, else None."""
-    submitted = [session for session in _candidates(base_output_dir, project) if session.store().begun]
+def latest(base_output_dir: Path, project: str, *, embedded: bool = False) -> Session | None:
+    """Return the newest session of a project that is unfinished, else the newest submitted one, else None.
+
+    `embedded`: only of those on the embedded scheduler.
+    """
+    known = (s for s in _candidates(base_output_dir, project) if s.is_embedded or not embedded)
+    submitted = [session for session in known if session.store().begun]
     unfinished = (session for session in submitted if not session.store().state.finished)
     return next(unfinished, submitted[0] if submitted else None)
 

@@ -136,6 +136,7 @@ def _lead_to_newest(session_dir: Path) -> None:
     part = link.with_name(f".sweep.{session_dir.name}")
     with contextlib.suppress(OSError):
         if link.is_symlink() or not link.exists():
+            part.unlink(missing_ok=True)  # of one that was killed here
             part.symlink_to(Path(session_dir.name, "sweep.json"))
             part.replace(link)
 

@@ -9,7 +9,8 @@ from oellm_bench.core.layout import AttemptLayout, SessionLayout
 from oellm_bench.core.plan import Plan
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.monitoring.heartbeat import advanced_at, read_heartbeat
-from oellm_bench.monitoring.logs import file_size
+from oellm_bench.monitoring.log_tail import SKEW_S
+from oellm_bench.monitoring.logs import file_size, modified_at
 from oellm_bench.state.model import AttemptState, EntryState
 from oellm_bench.watch import WatchSettings
 
@@ -74,8 +75,14 @@ class StallWatch:
             return 0.0
         size = file_size(files.stdout) + file_size(files.stderr)
         read = sum(int(attempt.cursors.get(name, {}).get("offset", 0)) for name in ("stdout", "stderr"))
-        known, grown_at = self._growth.get((entry.id, attempt.number), (read, 0.0))
-        if size == known:
+        known = self._growth.get((entry.id, attempt.number))
+        if known is None and size != read:
+            # Half a line, or more: since when it has been there only its file can tell a monitor that is new.
+            written_at = max(modified_at(files.stdout), modified_at(files.stderr))
+            known = (size, min(now, written_at + SKEW_S))
+            self._growth[entry.id, attempt.number] = known
+        known_size, grown_at = known or (read, 0.0)
+        if size == known_size:
             return grown_at
         self._growth[entry.id, attempt.number] = (size, now)
         return now

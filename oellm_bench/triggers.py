@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def asked_for(
-    event: LogRead, planned: PlannedEntry, actions: Mapping[str, Action], *, embedded: bool
+    event: LogRead, planned: PlannedEntry, actions: Mapping[str, Action], session: str, *, embedded: bool
 ) -> Iterator[Event]:
     """Yield what the signals of a log ask for, each under an id that is its own for good.
 
@@ -36,6 +36,7 @@ def asked_for(
             signal=signal["name"],
             values=_values(planned, event.attempt, signal["name"], signal["values"]),
             metadata={**signal["metadata"], **signal["values"]},
+            session=session,
             embedded=embedded,
         )
         try:

@@ -33,7 +33,7 @@ FLOORS = (
     ("oellm_bench.core", 1),
     *(
         (f"oellm_bench.{name}", 0)
-        for name in "errors clock units fileio shell log placeholders proctree payload".split()
+        for name in "errors clock units fileio shell log matching placeholders proctree payload".split()
     ),
     *(
         (f"oellm_bench.{name}", 5)

@@ -20,7 +20,7 @@ class Occasion:
     """A signal that asks for an action.
 
     `id` is its own for good: the same match never asks twice. `name` is the action's, `values` are what placeholders
-    can use, `metadata` goes with the signal. `embedded`: the campaign runs on the embedded scheduler.
+    can use, `metadata` goes with the signal. `session` is the campaign's id; `embedded`: on the embedded scheduler.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Occasion:
     signal: str
     values: Mapping[str, str]
     metadata: Mapping[str, Any]
+    session: str = ""
     embedded: bool = False
 
     def fill(self, template: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import logging
+import os
 import shlex
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from oellm_bench.core.events import ActionQueued, ActionTried
 from oellm_bench.placeholders import expand
 from oellm_bench.state.model import ActionState, SessionState
 
+_NEVER_STARTS = frozenset({errno.E2BIG, errno.ENAMETOOLONG, errno.EINVAL})  # whatever is waited for
 MOST_AT_ONCE = 4  # commands of one session, on the machine where the monitor runs: as a rule a shared login node
 
 _log = logging.getLogger(__name__)
@@ -60,14 +63,17 @@ class ActionRunner:
                 continue
             outcome = _outcome(folder)
             if outcome is None:
-                due.append((folder, action.queued))
+                due.append((folder, action))
             else:
                 yield self._ended(action, folder, outcome, now)
-        for folder, queued in due[: max(places, 0)]:
+        for folder, action in due[: max(places, 0)]:
             try:
-                self._start(folder, queued)
-            except OSError as err:  # a full disk, no more processes: it stays due
-                _log.warning("action %s (%s) cannot be started now: %s", queued.name, queued.id, err)
+                self._start(folder, action.queued)
+            except (OSError, ValueError) as err:
+                if isinstance(err, OSError) and err.errno not in _NEVER_STARTS:  # a full disk, no more processes
+                    _log.warning("action %s (%s) cannot be started now: %s", action.queued.name, action.queued.id, err)
+                else:
+                    yield self._ended(action, folder, (False, f"cannot be started: {err}"), now)
 
     def idle(self, state: SessionState) -> bool:
         """Tell whether nothing runs and nothing is left to run."""
@@ -88,7 +94,7 @@ class ActionRunner:
 
     def _try_folder(self, action: ActionState) -> Path:
         queued = action.queued
-        digest = hashlib.sha256(queued.id.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(os.fsencode(queued.id)).hexdigest()[:8]
         return self._folder / f"{queued.entry}-a{queued.attempt}-{queued.name}-{digest}-{action.tries + 1}"
 
     def _start(self, folder: Path, action: ActionQueued) -> None:

@@ -65,7 +65,7 @@ class SubmitActionConfig(PluginConfig):
 class SubmitAction(Action):
     """Submit another configuration: train, then convert, then evaluate.
 
-    Done twice it goes on with the same session, or leaves it at the one that has ended.
+    Done twice for one signal it goes on with the session that the first try has made, or leaves it at its end.
     """
 
     config: SubmitActionConfig
@@ -87,7 +87,8 @@ class SubmitAction(Action):
         overrides = (part for override in self.config.overrides for part in ("-o", _override(override, occasion)))
         flags = (
             "--yes",
-            "--unless-done",
+            "--request",
+            f"{occasion.session}/{occasion.id}",
             *(["--fake"] if occasion.embedded else ()),
             *(["--monitor"] if self.config.watch else ()),
         )
@@ -175,7 +176,7 @@ class FinishAction(Action):
 class NotifyActionConfig(PluginConfig):
     """Tell people."""
 
-    message: str = option("what to tell; {placeholders} are filled in", "{entry_name}: {signal}")
+    message: str = option("what to tell, beside the entry's name; {placeholders} are filled in", "signal {signal}")
 
 
 @register

@@ -59,13 +59,13 @@ class Prepared:
                 f"it, cancel it (`oellm-bench cancel {session.id}`), or give this campaign another project.name"
             )
 
-    def finished_before(self) -> Session | None:
-        """Return a finished session of just this plan, where a new one is about to begin."""
+    def finished_before(self, request: str = "") -> Session | None:
+        """Return a finished session of just this plan, where a new one is about to begin; one made for `request`."""
         project, client = self.campaign.project.project, self.campaign.project.slurm.client
         base = Path(project.base_output_dir).absolute()
         if self.session is not None:
             return None
-        return find_finished(base, project.name, self.campaign.plan.fingerprint, client.class_name)
+        return find_finished(base, project.name, self.campaign.plan.fingerprint, client.class_name, request)
 
     def changed_settings(self) -> bool:
         """Tell whether a submitted session was planned with other monitoring or restart settings than these."""

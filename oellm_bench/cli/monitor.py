@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         job_options: Mapping[str, Any] = session.monitor_job
     else:
         project = base_project(compose(args))
-        session, job_options = _session_of(project), monitor_job(project.slurm)
+        session, job_options = _session_of(project, embedded=args.fake), monitor_job(project.slurm)
     if args.as_job:
         as_job = importlib.import_module("oellm_bench.cli.as_job")  # submitit is slow to import
         return int(as_job.submit_monitor(session, job_options, interval_s=args.interval, actions=actions))
@@ -39,10 +39,12 @@ def run(args: argparse.Namespace) -> int:
     return watch(session, interval_s=args.interval, once=args.once, actions=actions)
 
 
-def _session_of(configured: Project) -> Session:
+def _session_of(configured: Project, *, embedded: bool) -> Session:
     project = configured.project
     base = Path(project.base_output_dir).absolute()
-    session = latest(base, project.name)
+    session = latest(base, project.name, embedded=embedded)
     if session is None:
-        raise UsageError(f"no submitted session of '{project.name}' in {base}; submit it, or name one with --session")
+        where = " on the embedded scheduler" if embedded else ""
+        what = f"no submitted session of '{project.name}'{where} in {base}"
+        raise UsageError(f"{what}; submit it, or name one with --session")
     return session

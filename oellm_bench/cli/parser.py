@@ -67,7 +67,7 @@ def _submission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="answer yes to every question")
     parser.add_argument("--subset", type=_indices, metavar="0,3-5", help="submit only these entries, by index")
     parser.add_argument(
-        "--unless-done", action="store_true", help="submit nothing where just this plan has been run to its end before"
+        "--request", default="", metavar="ID", help="submit nothing where a session made for this request has ended"
     )
 
 

@@ -133,7 +133,7 @@ def _action(entry: str, signal: SeenSignal, settings: WatchSettings) -> dict[str
         attempt=1,
         name=signal.action,
         signal=signal.name,
-        values={"entry_name": entry, "signal": signal.name, **signal.values},
+        values={"entry_name": entry, "entry_id": "", "attempt": "1", "signal": signal.name, **signal.values},
         metadata=metadata,
     )
     try:

@@ -20,6 +20,7 @@ from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.core.events import Selected, Submitted
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, read_plan
+from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, ConfigError, UsageError
 from oellm_bench.fileio import file_lock
 from oellm_bench.log import set_up
@@ -67,12 +68,13 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     if prepared.changed_settings():
         _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
     finished = prepared.finished_before()
-    if finished is not None and not args.unless_done:
+    if finished is not None and not args.request:
         _log.warning("session %s of just this plan is finished; this one begins anew", finished.id)
     session, store = _settled(args, prepared, clock)
     if store.state.finished:
-        _log.warning("session %s has run just this plan to its end: nothing is submitted", session.id)
-        return session, EXIT_DONE
+        _log.warning("session %s was made for this request and has ended: nothing is submitted", session.id)
+        passed = all(entry.last and entry.last.mode is ErrorMode.SUCCESS for entry in store.state.entries.values())
+        return session, EXIT_DONE if passed else EXIT_NOT_PASSED
     plan = read_plan(session.layout.sweep)
     submitter = make_submitter(session, plan, store, clock)
     submitter.recover()
@@ -134,7 +136,7 @@ def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tupl
     while True:
         with file_lock(prepared.state_layout.submit_lock):
             if prepared.is_current():
-                finished = prepared.finished_before() if args.unless_done else None
+                finished = prepared.finished_before(args.request) if args.request else None
                 if finished is not None:
                     return finished, finished.store()
                 prepared.refuse_overlap()

@@ -103,4 +103,4 @@ def summary(results: Sequence[EntryResult]) -> str:
     failed = ", ".join(f"{count} {mode}" for mode, count in modes.most_common())
     restarted = sum(result.attempt > 1 for result in results)
     words = [f"{passed} of {len(results)} passed", *([failed] if failed else [])]
-    return ", ".join([*words, *([f"{restarted} after a restart"] if restarted else [])])
+    return ", ".join([*words, *([f"{restarted} restarted"] if restarted else [])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from oellm_bench.conditions.base import Condition, Facts, Finding, at_least, not
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
+from oellm_bench.matching import matching
 
 _MOST_BYTES = 1024 * 1024
 
@@ -83,7 +83,7 @@ class GlobExistsCondition(Condition):
     def check(self, facts: Facts) -> Finding:
         """Count the paths, no further than needed."""
         pattern, count = facts.pattern(self.config.pattern), 0
-        for _ in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+        for _ in matching(pattern):
             count += 1
             if count >= self.config.min_matches:
                 break

@@ -105,6 +105,9 @@ def _faults(hint: Any, data: Any, key: str) -> Iterator[Fault]:
         yield from _plugin_faults(hint, data, key)
     elif dataclasses.is_dataclass(hint):
         yield from _dataclass_faults(hint, data, key)
+    elif _wants_a_list(hint, data):
+        fix = "put it in a list: [{...}]; as one value of an axis of a sweep in two: [[{...}]]"
+        yield Fault(key, "a mapping stands where a list has to", fix)
     else:
         item = _item_type(hint, data)
         if item is None:
@@ -166,7 +169,7 @@ def _leaf_faults(hint: Any, data: Any, key: str) -> Iterator[Fault]:
 
 
 def _unnamed_plugins(hint: Any, data: Any, key: str) -> Iterator[str]:
-    """Yield the keys of plug-ins without class_name: compoconf would guess one by the fields that fit."""
+    """Yield the keys of plug-ins that compoconf would take as it pleases: without class_name, or not in their list."""
     if isinstance(hint, LazyConfigUnion):
         if not (isinstance(data, Mapping) and data.get("class_name")):
             yield key
@@ -175,6 +178,8 @@ def _unnamed_plugins(hint: Any, data: Any, key: str) -> Iterator[str]:
             for name, inner in _plugin_fields(typing.cast(type, hint)):
                 if name in data:
                     yield from _unnamed_plugins(inner, data[name], _join(key, name))
+    elif _wants_a_list(hint, data):
+        yield key
     else:
         item = _item_type(hint, data)
         if item is not None:
@@ -211,6 +216,14 @@ def _item_type(hint: Any, data: Any) -> Any:
         return None
     ours = isinstance(item, LazyConfigUnion) or dataclasses.is_dataclass(item)
     return item if ours else None
+
+
+def _wants_a_list(hint: Any, data: Any) -> bool:
+    """Tell whether a mapping stands where schemas of ours are to be listed."""
+    arguments = typing.get_args(hint)
+    listed = typing.get_origin(hint) in (tuple, list) and bool(arguments)
+    ours = listed and (isinstance(arguments[0], LazyConfigUnion) or dataclasses.is_dataclass(arguments[0]))
+    return ours and isinstance(data, Mapping)
 
 
 def hint_text(hint: Any) -> str:

@@ -108,7 +108,8 @@ class JobStatus:
 
     `name` is the job name, our token. `exit_code` and `signal` as sacct prints them (exit codes above 127
     are masked there; the job's own exit.json has the true one). Times are epoch seconds, None when unknown.
-    `billed_tres` as accounting writes it, `billing=4,cpu=4,mem=8G`.
+    `billed_tres` as accounting writes it, `billing=4,cpu=4,mem=8G`. `in_queue`: the queue tells of it, not accounting
+    alone.
     """
 
     job_id: JobId
@@ -126,6 +127,7 @@ class JobStatus:
     cancelled_by: str = ""
     max_rss_bytes: int | None = None
     billed_tres: str = ""
+    in_queue: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from oellm_bench.core.resume import Resume
 from oellm_bench.fileio import open_file
+from oellm_bench.matching import matching
 
 _NUMBERS = re.compile(r"\d+")
 _ZIP = b"PK\x03\x04"  # what torch.save has written since 1.6
@@ -24,11 +24,20 @@ def newest_checkpoint(resume: Resume) -> str:
     written last, an empty file, and a cut-off file of a kind that tells its own length.
     """
     found: list[tuple[int, list[int], str]] = []
-    for name in glob.iglob(resume.pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
-        with contextlib.suppress(OSError):  # deleted meanwhile
-            numbers = [int(text) for text in _NUMBERS.findall(Path(name).name)]
-            found.append((Path(name).stat().st_mtime_ns, numbers, name))
+    for name in matching(resume.pattern):
+        with contextlib.suppress(OSError, UnicodeEncodeError):  # deleted meanwhile; a name that is no text
+            numbers = [int(text) for text in _NUMBERS.findall(Path(name).name) if name.encode()]
+            found.append((_written_ns(Path(name), resume.complete), numbers, name))
     return next((name for _, _, name in sorted(found, reverse=True) if _is_whole(Path(name), resume.complete)), "")
+
+
+def _written_ns(path: Path, complete: str) -> int:
+    """Return when a checkpoint was written: what is deleted from a folder later makes it no newer."""
+    if not path.is_dir():
+        return path.stat().st_mtime_ns
+    if complete:
+        return (path / complete).stat().st_mtime_ns
+    return max((item.stat().st_mtime_ns for item in path.iterdir()), default=path.stat().st_mtime_ns)
 
 
 def _is_whole(path: Path, complete: str) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from oellm_bench.monitoring.rotation import rotated
 
 _HEAD_BYTES = 256
 _TAIL_BYTES = 64
+SKEW_S = 300.0  # how far a file server's clock may be behind this machine's
 MAX_BYTES = 16 << 20  # per file and cycle: one chatty job must not starve the others
 
 
@@ -58,13 +59,20 @@ class Chunk:
 
 
 def read_new(
-    path: Path, cursor: Cursor, *, final: bool = False, max_bytes: int = MAX_BYTES, since: float = 0.0
+    path: Path,
+    cursor: Cursor,
+    *,
+    final: bool = False,
+    max_bytes: int = MAX_BYTES,
+    since: float = 0.0,
+    apart: Container[str] = (),
 ) -> Chunk | None:
     """Return the whole lines that came after `cursor`, None when there are none.
 
     A file that was rotated (renamed, or copied and emptied) is read to its end first, then those that came after it;
     one that shrank, was replaced, or has other bytes than those read is read from its start. Of a file that was not
-    read before, rotated parts are read too, unless they were last written before `since` (epoch seconds). `final`
+    read before, rotated parts are read too, unless they were last written before `since` (epoch seconds). Paths in
+    `apart` are no parts. `final`
     also takes a last line without a newline. A missing file has nothing new. Raises OSError for one that cannot be
     read.
     """
@@ -77,7 +85,7 @@ def read_new(
         newest = None if status is None else opened.enter_context(open_file(path))
         if newest is not None and cursor.inode and _continues(newest, cursor):
             return _chunk(newest, cursor, final=final, max_bytes=max_bytes)
-        others = (opened.enter_context(open_file(part)) for part in rotated(path))
+        others = (opened.enter_context(open_file(part)) for part in rotated(path) if str(part) not in apart)
         parts = [part for part in others if newest is None or not _is_same_or_copy(part, newest)]
         unread, begun = _unread(parts, cursor, since)
         unread += [] if newest is None else [newest]

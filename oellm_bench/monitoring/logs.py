@@ -19,12 +19,16 @@ _UNREAD: Mapping[str, Any] = {}
 
 
 class FollowedLog(NamedTuple):
-    """A log of an attempt, and how far it was read. What was last written before `since` (epoch s) is not read."""
+    """A log of an attempt, and how far it was read. What was last written before `since` (epoch s) is not read.
+
+    `apart`: names of logs that are followed by themselves, whatever they look like: no rotated parts of this one.
+    """
 
     name: str
     path: Path
     cursor: Mapping[str, Any]
     since: float = 0.0
+    apart: frozenset[str] = frozenset()
 
 
 def own_logs(attempt: AttemptState, files: AttemptLayout) -> Iterator[FollowedLog]:
@@ -42,7 +46,9 @@ def read_logs(
     """
     counts: Counter[str] | None = None
     for log in logs:
-        if not final and _is_quiet(log):
+        # Read under another name before: from now on it is known by this one.
+        is_renamed = bool(log.cursor) and log.name not in attempt.cursors
+        if not (final or is_renamed) and _is_quiet(log):
             continue
         if counts is None:
             counts = Counter(str(signal["name"]) for signal in attempt.signals)
@@ -54,7 +60,7 @@ def read_logs(
             is_alive = is_alive or scanner.shows_life(chunk.data)
             cursor = chunk.cursor
             left -= len(chunk.data)
-        if cursor != begun:
+        if cursor != begun or is_renamed:
             yield LogRead(
                 at=now,
                 entry=entry,
@@ -78,6 +84,23 @@ def scan_counted(scanner: Scanner, chunk: Chunk, stream: str, counts: Counter[st
     return found
 
 
+def modified_at(path: Path) -> float:
+    """Return when a file was last written to (epoch seconds, by its file server's clock), 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of a file, None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def file_size(path: Path) -> int:
     """Return a file's size in bytes, 0 where there is none."""
     try:
@@ -97,6 +120,6 @@ def _read(log: FollowedLog, cursor: Cursor, final: bool) -> Chunk | None:
     try:
         if not cursor.inode and log.since and log.path.stat().st_mtime < log.since:
             return None
-        return read_new(log.path, cursor, final=final, since=log.since)
+        return read_new(log.path, cursor, final=final, since=log.since, apart=log.apart)
     except OSError:
         return None

@@ -112,19 +112,22 @@ def is_stale(row: JobStatus, attempt: AttemptState) -> bool:
     """
     if attempt.requeued_after is None or attempt.started_at is not None:
         return False
-    began = row.state.is_terminal or row.started_at is not None
-    return began and (row.started_at or 0.0) == attempt.requeued_after
+    if not attempt.requeued_after:  # it had never started: only its end tells the two apart
+        return row.started_at is None and row.state is attempt.requeued_from
+    return row.started_at == attempt.requeued_after
 
 
 def stragglers(snapshot: Snapshot, state: SessionState) -> Iterator[JobId]:
     """Yield jobs that live although their attempts are over: lost ones that turned up, and ended ones that another
     hand put back into the queue. Nothing waits for what they do, and another attempt may be at work.
     """
+    if not snapshot.queue_answered:
+        return
     attempts = [(a.token, a.task, a.is_over) for entry in state.entries.values() for a in entry.attempts]
     # The newest incarnation of a requeued attempt comes last.
     over = {(token, task): is_over for token, task, is_over in attempts}
     for row in snapshot.jobs:
-        if row.state in _LIVE and over.get((row.name, row.job_id.task)):
+        if row.in_queue and row.state in _LIVE and over.get((row.name, row.job_id.task)):
             yield row.job_id
 
 

@@ -17,6 +17,7 @@ from oellm_bench.monitoring.settings import LogSignal, MonitoringConfig
 MOST_MATCHES = 1000  # of one signal in one attempt: each is a line in the journal and may be an action
 
 _log = logging.getLogger(__name__)
+_LONGEST_VALUE = 4096  # bytes of a group: its text stands in the journal, and in each action that it asks for
 _LONGEST_TEXT = 500  # of a matched line in the journal
 _LONGEST_LINE = 64 << 10  # bytes that a regex is tried on: the time of most patterns grows with their square
 
@@ -167,4 +168,5 @@ def _seen(signal: LogSignal, match: re.Match[bytes], chunk: Chunk, stream: str) 
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", errors="replace")
+    # No argument and no name can hold a zero byte, and the holes of an emptied log are full of them.
+    return raw[:_LONGEST_VALUE].decode("utf-8", errors="replace").replace("\0", "\ufffd")

@@ -41,15 +41,15 @@ class Signatures:
         """Return the cause told by the ends of an attempt's logs, None where no signature is in them.
 
         A root comes before a cascade, an earlier log before a later one, an earlier line before a later one: what
-        fails first brings the rest down with it.
+        fails first brings the rest down with it. Of two in one line the one that stands first in the registry counts.
         """
         searched = (_LONG_LINE.sub(rb"\1", log.encode()) for log in logs)
         found = (hit for place, log in enumerate(searched) for hit in self._hits(place, log))
         best = min(found, key=lambda hit: hit[0], default=None)
         return None if best is None else best[1]
 
-    def _hits(self, place: int, log: bytes) -> Iterator[tuple[tuple[bool, int, int], Cause]]:
-        for name, signature, pattern in self._known:
+    def _hits(self, place: int, log: bytes) -> Iterator[tuple[tuple[bool, int, int, int], Cause]]:
+        for rank, (name, signature, pattern) in enumerate(self._known):
             match = pattern.search(log)
             if match is not None:
                 cause = Cause(
@@ -59,7 +59,7 @@ class Signatures:
                     subsystem=signature.subsystem,
                     advice=signature.advice,
                 )
-                yield (signature.cascade, place, match.start()), cause
+                yield (signature.cascade, place, log.rfind(b"\n", 0, match.start()), rank), cause
 
 
 def signature_problems(signatures: Mapping[str, LogSignature]) -> Iterator[Problem]:

@@ -190,6 +190,7 @@ def _accounting_status(job_id: JobId, row: Mapping[str, str]) -> JobStatus:
     return JobStatus(
         job_id=job_id,
         name=row["JobName"],
+        in_queue=False,
         state=JobState.parse(row["State"]),
         exit_code=int(code) if code.isdigit() else None,
         signal=int(signal) if signal.isdigit() else None,

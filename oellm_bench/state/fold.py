@@ -164,7 +164,9 @@ def _(event: CancelAsked, state: SessionState) -> None:
     if not event.attempt:
         return
     attempt = state.attempt(event.entry, event.attempt)
-    if attempt.cancel_by not in CANCELS_FOR_GOOD:
+    # Who asks first is who ends it, unless it is for good; a success that was asked for only the user undoes.
+    for_good = event.by in CANCELS_FOR_GOOD and attempt.cancel_by not in (*CANCELS_FOR_GOOD, "finish")
+    if not attempt.cancel_by or for_good or (event.by == "user" and attempt.cancel_by != "user"):
         attempt.cancel_by, attempt.cancel_reason, attempt.cancel_mode = event.by, event.reason, event.mode
 
 

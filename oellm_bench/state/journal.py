@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,13 @@ class Journal:
                 os.fsync(stream.fileno())
                 self._offset = stream.tell()
         except OSError as err:
+            self._take_back()
             raise StateError(f"{self.path} cannot be written ({err.strerror}); nothing was done") from err
+
+    def _take_back(self) -> None:
+        """Take away the lines of an append that failed in the middle, where that can be done."""
+        with contextlib.suppress(OSError):
+            os.truncate(self.path, self._offset)
 
     def _event(self, line: bytes) -> Event:
         try:

@@ -60,6 +60,7 @@ class AttemptState:
     over_at: float = 0.0
     decision: str = ""
     requeued_after: float | None = None
+    requeued_from: JobState | None = None
     running_since: float | None = (
         None  # as seen from here, by the monitor's clock; anew where it was suspended or missing
     )
@@ -67,7 +68,8 @@ class AttemptState:
     def next_incarnation(self, now: float) -> AttemptState:
         """Return what is known of the attempt once its job is back in the queue.
 
-        `requeued_after` is when the job had started before: what the scheduler says of that start is old by then.
+        `requeued_after` is when the job had started before, 0 where it never had, and `requeued_from` as what it had
+        ended: what the scheduler says of that run is old by then.
         """
         return AttemptState(
             number=self.number,
@@ -82,6 +84,7 @@ class AttemptState:
             restarts=self.restarts + 1,
             cursors=dict(self.cursors),
             requeued_after=self.started_at or 0.0,
+            requeued_from=self.state,
         )
 
     @property

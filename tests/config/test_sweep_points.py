@@ -391,3 +391,11 @@ def test_axes_that_are_there_and_empty_are_no_sweep(campaign):
 def test_without_axes_there_is_one_entry_with_the_base_values(campaign):
     entry = campaign.root(sweep="base_values: {lr: 1}").entry()
     assert entry.parameters == {"lr": 1}
+
+
+def test_a_mapping_where_a_list_has_to_stand_is_told_with_what_to_write(campaign):
+    """What is left of a list of one when a sweep has taken the list for its values."""
+    condition = "{class_name: FileExistsCondition, path: x}"
+    sweep = f"axes: [{{x: [1], monitoring.start_conditions: [{condition}]}}]"
+    said = campaign.root(sweep=sweep).problem()
+    assert "a mapping stands where a list has to" in said and "[[{...}]]" in said

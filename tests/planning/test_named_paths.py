@@ -70,3 +70,13 @@ def test_check_looks_for_every_path(campaign, cli, tmp_path):
     assert [line for line in done.stderr.splitlines() if "not there" in line] == [
         "oellm-bench: paths.cache: '/no/such' is not there; correct the path, or mount what it lies on"
     ]
+
+
+def test_with_another_path_it_is_another_plan(campaign):
+    def fingerprint(model, other, word="{path:model}"):
+        text = f"backend: {{class_name: CommandBackend, command: [run, '{word}']}}"
+        return campaign.root(f"{text}\npaths: {{model: {model}, other: {other}}}").plan().plan.fingerprint
+
+    assert fingerprint("/a", "/x") != fingerprint("/b", "/x")
+    assert fingerprint("/a", "/x") == fingerprint("/a", "/y")  # which it does not use
+    assert fingerprint("/a", "/x", "none") == fingerprint("/b", "/y", "none")

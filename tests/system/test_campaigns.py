@@ -324,3 +324,16 @@ def test_a_campaign_meant_for_a_cluster_can_be_tried_out_here(campaign, cluster)
     )
     assert done.returncode == 0, done.stderr
     assert campaign.json("plan", "-o", f"slurm={cluster}")["totals"]["gpu_hours"] > 0
+
+
+def test_monitor_with_fake_takes_no_session_of_a_real_cluster(campaign):
+    campaign.write(backend={"class_name": "CommandBackend", "command": "true"})
+    campaign.run("submit")
+    embedded = campaign.session_dir
+    campaign.fake = False
+    planned = campaign.run("submit", "-o", "slurm.client={class_name: SlurmClient}", "-o", "project.timeout_s=99")
+    assert planned.returncode in (1, 4), planned.stderr  # there is no cluster
+    campaign.fake = True
+    done = campaign.run("monitor")
+    assert done.returncode == 0, done.stderr
+    assert str(embedded) in done.stderr

@@ -19,6 +19,7 @@ SHIPPED = parse(
 LINES = {
     "gpu_out_of_memory": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 ...",
     "host_out_of_memory": "RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed.",
+    "shared_memory": "RuntimeError: DataLoader worker (pid 4711) is killed by signal: Bus error. It is ...",
     "gpu_xid": "NVRM: Xid (PCI:0000:c1:00): 79, pid='<unknown>', GPU has fallen off the bus.",
     "cuda_error": "RuntimeError: CUDA error: device-side assert triggered",
     "loss_is_nan": " iteration 120/ 1000 | lm loss: NaN | loss scale: 1.0 |",
@@ -43,6 +44,18 @@ def shipped():
 def test_each_cause_is_told_by_what_the_program_writes(shipped, name):
     cause = shipped.cause([f"starting\n{LINES[name]}\n"])
     assert (cause.name, cause.line) == (name, LINES[name].strip())
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "gpu_xid"),
+        ("RuntimeError: CUDA error: out of memory", "gpu_out_of_memory"),
+        ("RuntimeError: NCCL error in: a.cpp:957, unhandled system error, NCCL version 2.7.8", "nccl_error"),
+    ],
+)
+def test_of_two_causes_in_one_line_the_first_in_the_registry_counts(shipped, line, name):
+    assert shipped.cause([line]).name == name
 
 
 @pytest.mark.parametrize(
