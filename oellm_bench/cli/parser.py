@@ -7,6 +7,8 @@ from pathlib import Path
 
 from oellm_bench import __version__
 
+_MOST_JOBS = 1_000_000
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; `args.verb` names the module of oellm_bench.cli that runs the verb."""
@@ -149,7 +151,7 @@ def _results(parser: argparse.ArgumentParser) -> None:
 
 def _simulate(parser: argparse.ArgumentParser) -> None:
     _configuration(parser)
-    parser.add_argument("--jobs", type=_count, metavar="N", help="entries, those of the sweep again and again")
+    parser.add_argument("--jobs", type=_job_count, metavar="N", help="entries, those of the sweep again and again")
     parser.add_argument("--seed", type=_number, default=0, metavar="S", help="another number, other luck (default: 0)")
     parser.add_argument("--interval", type=_pause, metavar="S", help="simulated pause between two looks, seconds")
     parser.add_argument(
@@ -193,9 +195,16 @@ def _seconds(text: str) -> float:
 
 def _pause(text: str) -> float:
     seconds = _seconds(text)
-    if not seconds:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 1")
     return seconds
+
+
+def _job_count(text: str) -> int:
+    count = _count(text)
+    if count > _MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"{text} jobs are more than can be simulated; give up to {_MOST_JOBS}")
+    return count
 
 
 def _pair(text: str) -> tuple[str, str]:

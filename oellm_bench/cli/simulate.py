@@ -157,7 +157,7 @@ def _print(done: Sequence[Ran]) -> None:
             ran.figures.passed,
             sum(ran.figures.failed.values()),
             format_duration(ran.figures.finished_after_s),
-            f"{ran.figures.goodput:.1%}",
+            "-" if ran.figures.goodput is None else f"{ran.figures.goodput:.1%}",
             _hours(ran.figures.gpu_hours),
             _hours(sum(ran.figures.wasted_gpu_hours.values())),
             ran.figures.attempts,

@@ -26,7 +26,7 @@ class Figures:
 
     `useful_gpu_hours`: work that is in an entry that passed. `wasted_gpu_hours`: all others, by what they were lost to:
     `startup`, `hung` (until somebody noticed), `abandoned` (saved work of entries that failed for good), and the error
-    mode after which work had to be done again. Both together are `gpu_hours`, and `goodput` is the useful share.
+    mode after which work had to be done again. Both together are `gpu_hours`, and `goodput` is the useful share, None where nothing ran.
     `restarts` and `failed` are counted by error mode, as the monitor judged.
     """
 
@@ -39,7 +39,7 @@ class Figures:
     gpu_hours: float
     useful_gpu_hours: float
     wasted_gpu_hours: Mapping[str, float]
-    goodput: float
+    goodput: float | None
     calls_per_hour: float
 
     def to_document(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def figures(jobs: Iterable[SimulatedJob], state: SessionState, *, lasted_s: floa
         gpu_hours=whole,
         useful_gpu_hours=useful,
         wasted_gpu_hours={name: spent[name] for name in sorted(spent) if spent[name]},
-        goodput=useful / whole if whole else 1.0,
+        goodput=useful / whole if whole else None,
         calls_per_hour=calls / (lasted_s / _HOUR_S) if lasted_s else 0.0,
     )
 

@@ -87,6 +87,9 @@ class SimulationConfig:
 _ABOVE_ZERO = frozenset(
     "nodes gpus_per_node bad_factor most_memory max_submit max_array_size work_s output_s memory_need".split()
 )
+# Beyond these a simulation takes longer than anyone waits, or its numbers overflow.
+_MOST = {"nodes": 100_000, "gpus_per_node": 1024, "work_spread": 10, "memory_spread": 10, "outages_per_day": 1440}
+_LEAST = {"output_s": 1}
 _SHARES = frozenset("bad_share broken_share unclear_share".split())
 
 
@@ -108,6 +111,10 @@ def _missed(name: str, value: Any) -> str:
         return ""
     if name in _SHARES:
         return "" if 0 <= value <= 1 else "from 0 to 1"
+    if value > _MOST.get(name, math.inf):
+        return f"up to {_MOST[name]}"
+    if value < _LEAST.get(name, -math.inf):
+        return f"from {_LEAST[name]}"
     if name in _ABOVE_ZERO:
         return "" if 0 < value < math.inf else "above 0"
     return "" if 0 <= value < math.inf else "0 or more"
