@@ -26,7 +26,8 @@ class Figures:
 
     `useful_gpu_hours`: work that is in an entry that passed. `wasted_gpu_hours`: all others, by what they were lost to:
     `startup`, `hung` (until somebody noticed), `abandoned` (saved work of entries that failed for good), and the error
-    mode after which work had to be done again. Both together are `gpu_hours`, and `goodput` is the useful share, None where nothing ran.
+    mode after which work had to be done again. Both together are `gpu_hours`, and `goodput` is the useful share, None
+    where nothing ran.
     `restarts` and `failed` are counted by error mode, as the monitor judged.
     """
 
