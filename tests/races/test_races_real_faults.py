@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.cluster.campaigns import shell
 from tests.cluster.real_slurm import after, running_cluster
 from tests.system.conftest import on_cluster
 
@@ -26,10 +27,6 @@ def fragile(campaign, fragile_cluster, monkeypatch):
     real.cluster.command("scancel", "--user=root", check=False)
     real.cluster.command("scontrol", "update", "NodeName=ALL", "State=RESUME", check=False)
     real.wait(lambda: set(real.cluster.command("sinfo", "-hN", "-o", "%T").split()) == {"idle"}, deadline_s=90)
-
-
-def shell(line):
-    return {"class_name": "CommandBackend", "command": line}
 
 
 def test_race_01_a_controller_that_hangs_during_sbatch_leads_to_no_duplicate_on_a_real_cluster(fragile):

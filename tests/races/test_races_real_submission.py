@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.cluster.campaigns import shell
 from tests.system.conftest import REAL_CLIENT
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
@@ -20,10 +21,6 @@ if os.environ["OELLM_BENCH_ATTEMPT"] == "1":
     pathlib.Path(os.environ["OELLM_BENCH_RESULTS_PATH"], "metrics.json").write_text('{"is_success": true}')
     sys.exit(3)
 """
-
-
-def shell(line):
-    return {"class_name": "CommandBackend", "command": line}
 
 
 def restarted_after(mode):

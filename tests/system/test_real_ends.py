@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 
 import pytest
 
+from tests.cluster.campaigns import first_time_only, node_down, restarted_after, shell
+
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
-
-
-def shell(line):
-    return {"class_name": "CommandBackend", "command": line}
-
-
-def restarted_after(mode):
-    return [{"mode": mode, "implementation": {"class_name": "AlwaysRestartPolicy", "max_retries": 2}}]
-
-
-def first_time_only(line):
-    """A command that does something in the first attempt only, and succeeds afterwards."""
-    return shell(f'[ "$OELLM_BENCH_ATTEMPT" -ge 2 ] || {line}')
-
-
-@contextlib.contextmanager
-def node_down(cluster, node):
-    cluster.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    try:
-        yield
-    finally:
-        cluster.command("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
 
 
 def test_one_job(real):

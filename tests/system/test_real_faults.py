@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cluster.campaigns import shell
 from tests.cluster.real_slurm import after, running_cluster
 from tests.system.conftest import on_cluster
 
@@ -15,10 +16,6 @@ def fragile(campaign, monkeypatch):
     """A campaign on a cluster of its own: a daemon that was away leaves drained nodes and forgotten jobs behind."""
     with running_cluster() as cluster:
         yield on_cluster(campaign, cluster, monkeypatch)
-
-
-def shell(line):
-    return {"class_name": "CommandBackend", "command": line}
 
 
 def test_a_slurmd_that_is_killed_is_a_node_failure_and_the_entry_runs_elsewhere(fragile):
