@@ -75,7 +75,7 @@ class Monitor:
     stalls: StallWatch
     pace_s: float = math.inf  # between two looks, as far as that is known
     _looked_at: float | None = None
-    _only_looked: bool = False
+    _only_looks: bool = False
     _partition_nodes: int | None = None
 
     def step(self) -> Cycle:
@@ -83,10 +83,19 @@ class Monitor:
 
         Raises StateError where the journal cannot be written: then nothing has been done either.
         """
+        slept_s = 0.0 if self._looked_at is None else self.clock.now() - self._looked_at
         self.store.refresh()
         snapshot = self.scheduler.snapshot(session_prefix(self.session.session8), self.session.looked_up_since)
-        if self._is_behind(snapshot):
-            return self._look_only(snapshot)
+        if not snapshot.queue_answered:
+            self.stalls.begin_anew(snapshot.taken_at)
+        overslept = not 0 <= slept_s <= _MOST_PACES * self.pace_s
+        self._only_looks = overslept and not self._only_looks  # never twice: somebody has to act
+        cycle = self._look_only(snapshot, slept_s) if self._only_looks else self._act(snapshot)
+        self._looked_at = self.clock.now()  # from here on: a look that takes long is no sleep
+        return cycle
+
+    def _act(self, snapshot: Snapshot) -> Cycle:
+        """Do all that a look leads to."""
         self.submitter.adopt(snapshot)
         self.submitter.resend_lost(snapshot)
         matched = self.submitter.take_in(snapshot)
@@ -112,25 +121,14 @@ class Monitor:
         self._commit(lambda: delivered)
         return self._close(snapshot)
 
-    def _is_behind(self, snapshot: Snapshot) -> bool:
-        """Tell whether this look follows on the last one too late to be acted upon, or on a clock that was set."""
-        now, last = snapshot.taken_at, self._looked_at
-        self._looked_at = now
-        if not snapshot.queue_answered:
-            self.stalls.begin_anew(now)
-        if last is None or 0 <= now - last <= _MOST_PACES * self.pace_s or self._only_looked:
-            self._only_looked = False  # looks that take long are no sleep: after one of them comes one that acts
-            return False
-        self._only_looked = True
-        _log.warning("the last look was %.0f s ago: this one changes nothing, the next one acts", now - last)
-        self.stalls.begin_anew(now)
-        return True
-
-    def _look_only(self, snapshot: Snapshot) -> Cycle:
+    def _look_only(self, snapshot: Snapshot, slept_s: float) -> Cycle:
         """Take in what there is to be seen, and leave what to do about it to the next cycle.
 
-        What slept for an hour knows an hour's old world, and file systems and the scheduler may wake after it.
+        What slept for an hour, or had its clock set, knows an old world, and file systems and the scheduler may wake
+        after it.
         """
+        _log.warning("the last look was %.0f s ago: this one changes nothing, the next one acts", slept_s)
+        self.stalls.begin_anew(snapshot.taken_at)
         self.submitter.take_in(snapshot)
         self._commit(lambda: self._log_events(snapshot))
         return self._close(snapshot)

@@ -166,3 +166,20 @@ def test_looks_that_take_very_long_are_acted_upon_all_the_same(watch, cluster):
     watched.leave_record()
     cluster.queue(watched.queue_row("COMPLETED"))
     assert any(watched.look(200).finished for _ in range(4))
+
+
+def test_a_stall_is_found_by_looks_that_take_very_long(watch, cluster):
+    """squeue and sacct take minutes, again and again: that is no sleep, and no clock begins anew."""
+    watched = running(watch(monitoring={"inactivity_s": 600.0}), cluster)
+    watched.monitor.pace_s = 60.0
+    scheduler, clock = watched.monitor.scheduler, watched.clock
+    quick = scheduler.snapshot
+
+    def slow(*arguments, **options):
+        clock.sleep(200)
+        return quick(*arguments, **options)
+
+    scheduler.snapshot = slow
+    for _ in range(6):
+        watched.look(30)
+    assert [event.by for event in watched.events("CancelAsked")] == ["stall"]
