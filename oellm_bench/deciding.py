@@ -37,9 +37,11 @@ def decisions(
             continue
         if entry.is_fresh or entry.restart_due:
             for event in judge.hopeless(entry):
-                if not (isinstance(event, Noticed) and event.key in told):
+                if not isinstance(event, Noticed):
                     yield event
-                told |= {event.key} if isinstance(event, Noticed) else set()
+                elif event.key not in told:
+                    told.add(event.key)
+                    yield event
         elif entry.attempts[-1].mode is not None:
             yield from judge.decided(entry)
 
@@ -70,11 +72,12 @@ class _Judge:
     def decided(self, entry: EntryState) -> Iterator[Decided | Noticed]:
         """Yield what follows the end of an entry's last attempt, nothing while that hangs on what it waited for."""
         attempt = entry.attempts[-1]
+        assert attempt.mode is not None
         decision = self._decision(self.plan.by_id[entry.id], entry, attempt)
         if decision is None:
             return
         if decision.spent:
-            message = f"{attempt.mode.value if attempt.mode else 'ended'}, and not restarted: {decision.reason}"
+            message = f"{attempt.mode.value}, and not restarted: {decision.reason}"
             key = f"{entry.id}/a{attempt.number}/spent"
             yield Noticed(at=self.now, key=key, entry=entry.id, attempt=attempt.number, message=message)
         yield Decided(

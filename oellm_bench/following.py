@@ -13,7 +13,7 @@ from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.filling import entry_lookup
 from oellm_bench.matching import matching
 from oellm_bench.monitoring.log_tail import SKEW_S
-from oellm_bench.monitoring.logs import FollowedLog, file_identity, own_logs, read_logs
+from oellm_bench.monitoring.logs import FollowedLog, file_status, own_logs, read_logs
 from oellm_bench.placeholders import expand_pattern
 from oellm_bench.state.model import AttemptState, EntryState
 from oellm_bench.triggers import asked_for
@@ -63,10 +63,10 @@ class LogFollower:
         # A log that goes on from attempt to attempt is read on; what lay there before the first is none of ours.
         known = {name: cursor for earlier in entry.attempts for name, cursor in earlier.cursors.items()}
         names = self._further(planned, attempt, patterns, known)
-        taken = {identity for log in own if (identity := file_identity(log.path))}
+        taken = {_identity(log.path) for log in own}
         read = {(cursor["device"], cursor["inode"]): cursor for cursor in known.values()}
         for name in names:
-            identity = file_identity(Path(name))
+            identity = _identity(Path(name))
             if identity is None or identity in taken:
                 continue  # the same file under another name
             taken.add(identity)
@@ -88,6 +88,11 @@ class LogFollower:
         if len(names) > MOST_FILES:
             _log.warning("%s: monitoring.logs fits more than %d files; the others are left", planned.name, MOST_FILES)
         return names[:MOST_FILES]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    status = file_status(path)
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
 def attempt_values(layout: SessionLayout, planned: PlannedEntry, attempt: int) -> Mapping[str, str]:

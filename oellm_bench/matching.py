@@ -19,7 +19,11 @@ def matching(pattern: str) -> Iterator[str]:
     """
     left = [MOST_VISITED]
     parts = Path(pattern).parts
-    yield from dict.fromkeys(_fitting(parts[0], parts[1:], left))
+    told: set[str] = set()
+    for path in _fitting(parts[0], parts[1:], left):  # who needs only the first few looks at no more
+        if path not in told:
+            told.add(path)
+            yield path
 
 
 def _fitting(folder: str, parts: Sequence[str], left: list[int]) -> Iterator[str]:

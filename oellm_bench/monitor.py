@@ -32,6 +32,7 @@ from oellm_bench.monitoring.heartbeat import iteration, read_heartbeat
 from oellm_bench.monitoring.pending import waits_in_vain
 from oellm_bench.monitoring.reconcile import match, observations
 from oellm_bench.requeueing import Requeuer
+from oellm_bench.restart.nodes import speaks_of_nodes
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
 from oellm_bench.sinks.base import Notice
@@ -226,9 +227,9 @@ class Monitor:
         return decisions(self.plan, self.store.state, self.settings, self.clock.now(), self._partition_nodes or None)
 
     def _learn_of_nodes(self) -> None:
-        """Ask once how large the largest partition is, before anything is decided that hangs on it."""
+        """Ask once how large the largest partition is, when the first failure speaks against a node."""
         undecided = (e.last for e in self.store.state.entries.values() if not (e.over or e.restart_due))
-        if self._partition_nodes is not None or not any(last and last.is_over for last in undecided):
+        if self._partition_nodes is not None or not any(last and speaks_of_nodes(last.mode) for last in undecided):
             return
         try:
             sizes = [partition.total_nodes for partition in self.scheduler.partitions()]

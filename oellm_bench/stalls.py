@@ -10,7 +10,7 @@ from oellm_bench.core.plan import Plan
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.monitoring.heartbeat import advanced_at, read_heartbeat
 from oellm_bench.monitoring.log_tail import SKEW_S
-from oellm_bench.monitoring.logs import file_size, modified_at
+from oellm_bench.monitoring.logs import file_status
 from oellm_bench.state.model import AttemptState, EntryState
 from oellm_bench.watch import WatchSettings
 
@@ -73,12 +73,13 @@ class StallWatch:
         """
         if settings.monitoring.ignore_output or not settings.follows_logs:
             return 0.0
-        size = file_size(files.stdout) + file_size(files.stderr)
+        logs = [status for path in (files.stdout, files.stderr) if (status := file_status(path)) is not None]
+        size = sum(status.st_size for status in logs)
         read = sum(int(attempt.cursors.get(name, {}).get("offset", 0)) for name in ("stdout", "stderr"))
         known = self._growth.get((entry.id, attempt.number))
         if known is None and size != read:
             # Half a line, or more: since when it has been there only its file can tell a monitor that is new.
-            written_at = max(modified_at(files.stdout), modified_at(files.stderr))
+            written_at = max((status.st_mtime for status in logs), default=0.0)
             known = (size, min(now, written_at + SKEW_S))
             self._growth[entry.id, attempt.number] = known
         known_size, grown_at = known or (read, 0.0)

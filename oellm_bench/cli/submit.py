@@ -67,8 +67,8 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     make_output_folder(prepared.state_layout.root)
     if prepared.changed_settings():
         _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
-    finished = prepared.finished_before()
-    if finished is not None and not args.request:
+    finished = None if args.request else prepared.finished_before()
+    if finished is not None:
         _log.warning("session %s of just this plan is finished; this one begins anew", finished.id)
     session, store = _settled(args, prepared, clock)
     if store.state.finished:

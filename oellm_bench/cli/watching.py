@@ -18,7 +18,7 @@ from oellm_bench.view import final_result
 
 _LONGEST_PAUSE_S = 60.0  # between two looks, where no other is given; a lease lasts three of them
 _RENEW_S = 5.0
-_LONGEST_CYCLE_S = 60.0  # a look of this length is no pause, however short the pauses between two are
+_SHORTEST_PACE_S = 60.0  # however short the pauses are: three of these on a busy machine are no sleep
 _LOOK_S = 0.2  # between two looks at commands of conditions, with `once`
 
 
@@ -55,7 +55,7 @@ def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bo
     pause = interval_s
     if pause is None:
         pause = min(monitor.settings[0].monitoring.interval_s, monitor.scheduler.longest_pause_s)
-    monitor.pace_s = max(pause, _LONGEST_CYCLE_S)
+    monitor.pace_s = max(pause, _SHORTEST_PACE_S)
     with LiveTable(monitor) as live:
         while True:
             lease.renew()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -84,29 +85,12 @@ def scan_counted(scanner: Scanner, chunk: Chunk, stream: str, counts: Counter[st
     return found
 
 
-def modified_at(path: Path) -> float:
-    """Return when a file was last written to (epoch seconds, by its file server's clock), 0 where there is none."""
+def file_status(path: Path) -> os.stat_result | None:
+    """Return a file's status, None where there is none or it cannot be asked for."""
     try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def file_identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of a file, None where there is none."""
-    try:
-        status = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
-
-
-def file_size(path: Path) -> int:
-    """Return a file's size in bytes, 0 where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _is_quiet(log: FollowedLog) -> bool:

@@ -50,8 +50,8 @@ def waits_in_vain(
         mode = ErrorMode.DEPENDENCY_FAILED.value
         yield CancelAsked(at=now, entry=entry.id, attempt=attempt.number, by="dependency", mode=mode)
         return
-    what = _IN_VAIN.get(attempt.scheduler_reason, "")
-    held = _HELD.get(reason) or _HELD.get(attempt.scheduler_reason) or _HELD_STATES.get(attempt.state, "")
+    what = _IN_VAIN.get(reason, "")
+    held = _HELD.get(reason) or _HELD_STATES.get(attempt.state, "")
     if not (what or held) or attempt.state.is_running:
         return
     shown = reason if reason not in ("", "None") else attempt.state.value

@@ -123,9 +123,8 @@ def stragglers(snapshot: Snapshot, state: SessionState) -> Iterator[JobId]:
     """
     if not snapshot.queue_answered:
         return
-    attempts = [(a.token, a.task, a.is_over) for entry in state.entries.values() for a in entry.attempts]
     # The newest incarnation of a requeued attempt comes last.
-    over = {(token, task): is_over for token, task, is_over in attempts}
+    over = {(a.token, a.task): a.is_over for entry in state.entries.values() for a in entry.attempts}
     for row in snapshot.jobs:
         if row.in_queue and row.state in _LIVE and over.get((row.name, row.job_id.task)):
             yield row.job_id

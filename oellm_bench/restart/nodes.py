@@ -33,6 +33,11 @@ class NodeFailure:
     at: float
 
 
+def speaks_of_nodes(mode: ErrorMode | None) -> bool:
+    """Tell whether an attempt that ended so is evidence against its nodes."""
+    return mode in _WEIGHTS
+
+
 def bad_nodes(
     failures: Iterable[NodeFailure], settings: BadNodes, now: float, cluster_nodes: int | None = None
 ) -> tuple[str, ...]:

@@ -155,13 +155,9 @@ class SlurmClient(Scheduler):
     def requeue(self, job_id: JobId) -> None:
         """Call scontrol requeue: of a job that the controller still knows, and that has --requeue."""
         done = self._calls.call(("scontrol", "requeue", str(job_id)), query_environment(os.environ))
-        message = failure_text(done)
-        if done.returncode is None or done.returncode < 0 or any(text in message for text in _UNCLEAR):
-            raise SubmissionUnclear(message)
-        if any(text in message for text in _NOT_SENT):
-            raise SchedulerUnavailable(message)
         if done.returncode != 0:
-            raise SubmissionRejected(message)
+            message = failure_text(done)
+            raise _unanswered(done, message) or SubmissionRejected(message)
 
     def limits(self) -> Limits:
         """Read the cluster's configuration."""
@@ -206,17 +202,28 @@ class SlurmClient(Scheduler):
 def _failure(done: Completed, request: SubmitRequest) -> SchedulerError:
     """Return what a failed sbatch means: lost answer, nobody there, no place, or a refusal."""
     message = failure_text(done)
-    if done.returncode is None or done.returncode < 0:
-        return SubmissionUnclear(message)
-    return failure_of(message, f"the script is {request.script}")
+    return _unanswered(done, message) or failure_of(message, f"the script is {request.script}")
 
 
-def failure_of(message: str, more: str) -> SchedulerError:
-    """Return what sbatch's words mean; a refusal says what to set, and `more`."""
+def _unanswered(done: Completed, message: str) -> SchedulerError | None:
+    """Return what it means that a command has failed without an answer of the controller's, None where it has one."""
+    killed = done.returncode is None or done.returncode < 0
+    return SubmissionUnclear(message) if killed else _no_answer(message)
+
+
+def _no_answer(message: str) -> SchedulerError | None:
     if any(text in message for text in _UNCLEAR):
         return SubmissionUnclear(message)
     if any(text in message for text in _NOT_SENT):
         return SchedulerUnavailable(message)
+    return None
+
+
+def failure_of(message: str, more: str) -> SchedulerError:
+    """Return what sbatch's words mean; a refusal says what to set, and `more`."""
+    unanswered = _no_answer(message)
+    if unanswered is not None:
+        return unanswered
     if any(text in message for text in _FULL):
         return QueueFull(message)
     fix = next((fix for text, fix in _FIXES.items() if text in message), "correct slurm.sbatch")

@@ -115,6 +115,23 @@ def test_a_write_that_ends_between_two_lines_of_the_journal_loses_no_action(watc
     assert told(watched) == ["at /x"]
 
 
+def test_a_monitor_killed_between_two_lines_of_the_journal_loses_no_action(watch, cluster):
+    watched = watching(watch, cluster)
+    watched.files().stdout.write_bytes(b"saved /x\n")
+    journal = watched.session.state_layout.journal(watched.session.id)
+    before = len(journal.read_bytes())
+    watched.look(1)
+    lines = journal.read_bytes()[before:].splitlines(keepends=True)
+    for kept in range(len(lines)):
+        with journal.open("r+b") as stream:
+            stream.truncate(before)
+            stream.seek(before)
+            stream.writelines([*lines[:kept], lines[kept][:20]])
+        watched.another_monitor().step()
+        assert set(told(watched)) == {"at /x"}
+        assert len(watched.another_monitor().store.state.notices) == 1
+
+
 def test_a_flood_of_signals_is_bounded_in_the_journal(watch, cluster):
     restart = {"class_name": "RestartAction"}
     watched = watching(watch, cluster, action=restart)
