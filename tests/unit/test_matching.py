@@ -59,3 +59,15 @@ def test_a_link_that_the_pattern_names_is_followed(tree):
 def test_there_is_an_end_in_a_folder_without_one(tree, monkeypatch):
     monkeypatch.setattr(module, "MOST_VISITED", 3)
     assert len(list(matching(f"{glob.escape(str(tree))}/**/*"))) <= 3
+
+
+def test_who_needs_one_path_looks_at_no_more(tmp_path, monkeypatch):
+    for number in range(50):
+        (tmp_path / f"{number}.log").touch()
+    looked_at = []
+    names = module._names
+    monkeypatch.setattr(
+        module, "_names", lambda folder, left: (looked_at.append(item) or item for item in names(folder, left))
+    )
+    next(matching(f"{glob.escape(str(tmp_path))}/*.log"))
+    assert len(looked_at) == 1
