@@ -9,13 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -89,12 +90,7 @@ class Checkout:
 
     def wait(self, condition: Callable[[], object], deadline_s: float = 60) -> object:
         """Return the first true value of a condition."""
-        deadline = time.monotonic() + deadline_s
-        while time.monotonic() < deadline:
-            if value := condition():
-                return value
-            time.sleep(0.01)
-        raise AssertionError(f"not within {deadline_s} s")
+        return wait_until(condition, deadline_s)
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes that have to do with this folder."""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pytest
 import yaml
 
 from tests.cluster.real_slurm import Cluster
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -77,12 +77,7 @@ class Campaign:
 
     def wait(self, condition: Callable[[], object], deadline_s: float = 60) -> object:
         """Return the first true value of a condition."""
-        deadline = time.monotonic() + deadline_s
-        while time.monotonic() < deadline:
-            if value := condition():
-                return value
-            time.sleep(0.01)
-        raise AssertionError(f"not within {deadline_s} s")
+        return wait_until(condition, deadline_s)
 
     def journal(self) -> list[dict]:
         return [json.loads(line) for line in (self.session_dir / "journal.jsonl").read_text().splitlines()]
