@@ -146,7 +146,7 @@ def _draft(point: ConfiguredPoint) -> _Draft:
             "ray": _ray_identity(project.ray),
         }
     )
-    name = entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
+    name = point.name or entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
     return _Draft(
         id=entry_id,
         name=name,
@@ -244,6 +244,9 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         progress=draft.launch.progress,
         resume=filled.resume,
         image=str(getattr(project.container, "image", "")),
+        group=draft.point.group or draft.name,
+        expected_failure=project.project.expected_failure,
+        sink_data=project.sink_data,
     )
 
 

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class Session:
     """What session.json holds. `session8` is the part of the id that stands in every job name.
 
-    `monitor_job`: options of sbatch for the monitor as a job.
+    `monitor_job`: options of sbatch for the monitor as a job. `viewer_url`: where people find its report.
 
     `scheduler` and `sinks` are the typed configurations as plain values; secrets are in them by name only.
     """
@@ -46,6 +46,8 @@ class Session:
     git: Mapping[str, str]
     command_line: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    run_reason: str = ""
+    viewer_url: str = ""
 
     @functools.cached_property
     def layout(self) -> SessionLayout:

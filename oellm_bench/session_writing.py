@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import to_text
 from oellm_bench.errors import ConfigError, Problem, UsageError
 from oellm_bench.fileio import atomic_write_json, atomic_write_text, published_folder
+from oellm_bench.placeholders import expand
 from oellm_bench.planning import Campaign
 from oellm_bench.rendering.directives import long_name, value_of
 from oellm_bench.session import SCHEMA_VERSION, Session, read_session, remember, state_folder
@@ -68,6 +70,8 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
             "user": os.environ.get("USER", ""),
             "platform": platform.platform(),
         },
+        run_reason=project.run_reason,
+        viewer_url=viewer_url(project.viewer_url, session_dir),
     )
     _refuse_submitted(session_dir)
     with _naming_the_setting(session_dir):
@@ -76,6 +80,21 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
         _lead_to_newest(session_dir)
     remember(session_dir)
     return session
+
+
+def viewer_url(template: str, session_dir: Path) -> str:
+    """Return where people find a session's report. Raises ConfigError for a placeholder it does not know."""
+    values = {
+        "results_path": str(session_dir.parent),
+        "session_name": session_dir.name,
+        "session_path": str(session_dir),
+    }
+    values.update({f"{name}_url": urllib.parse.quote(value, safe="/") for name, value in values.items()})
+    try:
+        return expand(template, values.get)
+    except ValueError as err:
+        fix = f"use {', '.join(f'{{{name}}}' for name in values)}"
+        raise ConfigError(Problem(what=str(err), where="project.viewer_url", fix=fix)) from err
 
 
 def monitor_job(slurm: SlurmConfig) -> dict[str, Any]:

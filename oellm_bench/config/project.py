@@ -17,16 +17,22 @@ from oellm_bench.config.typing import Fault, FaultyConfig, field_types, parse
 from oellm_bench.errors import ConfigError, Problem, nearest
 
 # Sections without packaged values, where null is what YAML has when all items are commented out.
-_MAY_BE_NULL = frozenset({"datasets", "paths", "requirements", "sweep"})
+_MAY_BE_NULL = frozenset({"datasets", "paths", "requirements", "sink_data", "sweep"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfiguredPoint:
-    """One point of a sweep: its parameters (group choices first) and the whole configuration for it."""
+    """One point of a sweep: its parameters (group choices first) and the whole configuration for it.
+
+    `name`: the entry's, where it does not follow from the parameters; `group`: what its repetitions have in common,
+    where it has any.
+    """
 
     parameters: Mapping[str, Any]
     project: Project
     variant: Variant
+    name: str = ""
+    group: str = ""
 
 
 def base_project(composition: Composition) -> Project:

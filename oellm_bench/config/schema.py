@@ -43,6 +43,11 @@ class ProjectConfig:
     timeout_s: float = option("how long the command of an entry may run", 7200.0, unit="s")
     delete_scratch: bool = option("delete scratch/ when an entry has ended", True)
     check_inputs: bool = option("submit asks that datasets, paths and images be there", True)
+    expected_failure: str = option("why the entries are expected to fail; empty where they are not", "")
+    run_reason: str = option("why this is run, for people: nightly, release 1.2, ...", "")
+    viewer_url: str = option(
+        "where people find a session's report; {results_path}, {session_name}, {session_path}, each with _url too", ""
+    )
     confirm_gpu_hours: float = option("submit asks before it spends more than this", 100.0, unit="GPU-hours")
 
 
@@ -109,6 +114,7 @@ class Project:
     datasets: dict[str, dict[str, str]] = option("path by name and format: {dataset:name,format}", factory=dict)
     paths: dict[str, str] = option("any other path by name: {path:name}", factory=dict)
     requirements: tuple[Requirement, ...] = option("bounds on metrics", ())
+    sink_data: dict[str, dict[str, Any]] = option("what single sinks are told of the entry, by sink", factory=dict)
     sweep: SweepConfig = option("the sweep")
     simulation: SimulationConfig = option("what `simulate` assumes", factory=SimulationConfig)
 

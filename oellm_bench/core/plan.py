@@ -33,7 +33,9 @@ class PlannedEntry:
     named by the user. `contract`: whether benchmark_results/metrics.json must be there after exit 0. `watch`: index
     into Plan.watch. `progress`: the pattern of lines that tell how far the command is. `image`: the container's, empty
     where there is none. `resume`: how a later attempt goes on. `script` is relative to the session folder, and
-    `script_checksum` that of its text.
+    `script_checksum` that of its text. `group`: what its repetitions have in common, and results are
+    compared by. `expected_failure`: why it is expected to fail, empty where it is not. `sink_data`: what single sinks
+    are told about it, by the sink's name.
     """
 
     index: int
@@ -66,6 +68,9 @@ class PlannedEntry:
     image: str = ""
     resume: Resume | None = None
     script_checksum: str = ""
+    group: str = ""
+    expected_failure: str = ""
+    sink_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def node_hours(entries: Iterable[PlannedEntry]) -> float:

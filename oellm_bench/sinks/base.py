@@ -12,13 +12,27 @@ from compoconf import RegistrableConfigInterface, register_interface
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something for people to know. `key` is its own within the session; `entry` is a name, empty for the session."""
+    """Something for people to know. `key` is its own within the session; `entry` is a name, empty for the session.
+
+    `kind`: `notice`; `restart` and `failure` where an attempt has ended and the entry goes on or does not.
+    """
 
     key: str
     message: str
     at: float
     entry: str = ""
     attempt: int = 0
+    kind: str = "notice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How many entries of the session do what; they add up to all of them."""
+
+    waiting: int = 0
+    running: int = 0
+    passed: int = 0
+    failed: int = 0
 
 
 @register_interface
@@ -31,15 +45,19 @@ class Sink(RegistrableConfigInterface, abc.ABC):
 
     @abc.abstractmethod
     def initialize(self, session_name: str, env_data: Mapping[str, Any]) -> None:
-        """Begin a session; `env_data` is session.json."""
+        """Begin a session; `env_data` is session.json and `sink_name`, the name of this sink in the configuration."""
 
     @abc.abstractmethod
     def process_result(self, result: Mapping[str, Any]) -> None:
-        """Take the result of one ended entry (EntryResult as plain values)."""
+        """Take the result of one ended entry: EntryResult as plain values, and what `delivery` adds to it."""
 
     def notify(self, notice: Notice) -> None:
         """Take a notice; a sink that is not for people does nothing about it."""
         del notice
+
+    def progress(self, progress: Progress) -> None:
+        """Take the latest counts, each time an entry starts or ends; what came between two calls is not told."""
+        del progress
 
     @abc.abstractmethod
     def finalize(self) -> None:
