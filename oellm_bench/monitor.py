@@ -142,6 +142,7 @@ class Monitor:
     def close(self) -> None:
         """End what was begun only for this monitor."""
         self.gates.close()
+        self.scheduler.close()
 
     def rehearse(self) -> list[Event]:
         """Return what the next cycle would journal about signals and ends; in memory only, nothing is done.

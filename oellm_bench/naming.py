@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from oellm_bench.errors import Problem
@@ -14,6 +14,8 @@ from oellm_bench.placeholders import by_key_or_suffix, expand, literal_parts, va
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@,-]*")
 _UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9._=+@,-]+")
+# What an entry's folder has of its own.
+_OF_AN_ENTRY = frozenset({"attempts", "artifacts", "benchmark_results", "ray_cluster", "results.json", "scratch"})
 _LONGEST = 120  # a name is a folder and part of longer file names; file systems allow 255
 
 
@@ -29,6 +31,18 @@ def check_name(name: str, where: str) -> list[Problem]:
         return []
     fix = f"use up to {_LONGEST} letters, digits and . _ = + @ , - and begin with a letter or digit"
     return [Problem(what=f"'{name}' cannot be a name", where=where, fix=fix)]
+
+
+def link_problems(links: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield why a name in an entry's folder cannot be a link to something else in it."""
+    for name, target in links.items():
+        where = f"project.links.{name}"
+        if not _SAFE.fullmatch(name) or name in _OF_AN_ENTRY:
+            fix = f"choose a name that is no path, and none of {', '.join(sorted(_OF_AN_ENTRY))}"
+            yield Problem(what=f"'{name}' cannot be a further name", where=where, fix=fix)
+        if target.startswith("/") or ".." in target.split("/"):
+            fix = "name something below the entry's folder"
+            yield Problem(what=f"'{target}' is outside of the entry's folder", where=where, fix=fix)
 
 
 def check_template(template: str) -> list[Problem]:

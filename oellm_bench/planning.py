@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Campaign:
     """A plan with everything that is written beside it.
 
     `scripts`: text by path relative to the session folder. `project`: the first point's configuration, whose
-    campaign-wide parts (project, slurm.client, sinks) hold for all. `images`: files that the entries' containers need.
+    campaign-wide parts (project, slurm.client, sinks) hold for all. `images`: files that the entries' containers need;
+    `inputs`: the paths that have a name, of all entries, by the key that says so.
     """
 
     plan: Plan
@@ -49,6 +50,7 @@ class Campaign:
     config_text: str
     project: Project
     images: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,19 @@ class _Draft:
 
 
 def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping[str, int] | None = None) -> Campaign:
-    """Plan all entries of a campaign for `session_dir` (absolute).
+    """Plan all entries of a composed campaign; see `plan_points`."""
+    config_text = "---\n".join(OmegaConf.to_yaml(variant.config) for variant in composition.variants)
+    return plan_points(configured_points(composition), config_text, session_dir, previous)
 
-    `previous`: indices by entry id of an earlier plan of the same session; entries in it keep theirs.
-    Raises ConfigError with every problem of every entry.
+
+def plan_points(
+    points: Sequence[ConfiguredPoint], config_text: str, session_dir: Path, previous: Mapping[str, int] | None = None
+) -> Campaign:
+    """Plan one entry for each point, for `session_dir` (absolute).
+
+    `previous`: indices by entry id of an earlier plan of the same session; entries in it keep theirs. `config_text`:
+    what they were configured by, for people. Raises ConfigError with every problem of every entry.
     """
-    points = configured_points(composition)
     drafts = _drafts(points)
     numbers = _numbers(drafts, previous or {})
     watch = WatchTable()
@@ -95,7 +104,6 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
         entries=tuple(planned),
         watch=tuple(watch.settings),
     )
-    config_text = "---\n".join(OmegaConf.to_yaml(variant.config) for variant in composition.variants)
     refuse_secrets(to_text(plan) + config_text + "".join(scripts.values()), os.environ)
     containers = {id(point.project.container): point.project.container for point in points}.values()
     images = dict.fromkeys(container.instantiate(Launcher).image() for container in containers)
@@ -105,6 +113,7 @@ def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping
         config_text=config_text,
         project=project,
         images=tuple(image for image in images if image),
+        inputs={key: path for point in points for key, path in point.project.named_paths().items()},
     )
 
 
@@ -140,6 +149,7 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     entry_id = identity(
         {
             "project": project.project.name,
+            **({"name": point.name} if point.name else {}),
             "parameters": point.parameters,
             "launch": {**_identity_of(launch), "environment": dict(launch.environment)},
             "launcher": (*launcher, *_container_identity(project.container)),
@@ -172,7 +182,7 @@ def _paths_of(launch: LaunchCommand, project: Project) -> dict[str, str]:
 
 def _ray_identity(ray: RayHead) -> dict[str, Any]:
     """Return what of the head makes it another experiment; options that came later count once they are used."""
-    later = {"object_spilling", "spill_dir"}
+    later = {"object_spilling", "object_store_share", "spill_dir"}
     return {name: value for name, value in vars(ray).items() if name not in later or value != getattr(RayHead(), name)}
 
 
@@ -247,7 +257,15 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         group=draft.point.group or draft.name,
         expected_failure=project.project.expected_failure,
         sink_data=project.sink_data,
+        merge_output=project.project.merge_output,
+        links=project.project.links,
+        artifacts_dir=_artifacts_dir(project, session_dir, draft.name),
     )
+
+
+def _artifacts_dir(project: Project, session_dir: Path, name: str) -> str:
+    root = project.project.artifacts_dir
+    return str(Path(root).absolute() / session_dir.name / name) if root else ""
 
 
 def _resources(project: Project) -> Resources:
@@ -269,7 +287,12 @@ def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
     return Place(
         cwd=cwd,
         readable=(str(layout.root), *draft.launch.reads, *dict.fromkeys(p for p in named if p.startswith("/"))),
-        writable=(str(layout.entry(draft.name).root),),
+        writable=tuple(
+            filter(
+                None,
+                (str(layout.entry(draft.name).root), _artifacts_dir(draft.point.project, layout.root, draft.name)),
+            )
+        ),
     )
 
 

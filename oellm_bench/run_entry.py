@@ -133,7 +133,7 @@ def _launch(attempt: Attempt) -> Launch:
         environment={**os.environ, **attempt.additions()},
         cwd=attempt.cwd,
         stdout=attempt.files.stdout,
-        stderr=attempt.files.stderr,
+        stderr=attempt.files.stdout if attempt.entry.merge_output else attempt.files.stderr,
         timeout_s=attempt.entry.timeout_s,
     )
     if not attempt.entry.ray.enabled:
@@ -211,7 +211,7 @@ def _write_results(attempt: Attempt, result: EntryResult) -> str:
             trouble = f"{err.filename} cannot be written: {err.strerror}"
         if attempt.entry.delete_scratch:
             try:
-                folders.remove(attempt.layout.scratch)
+                folders.remove_scratch(attempt)
             except OSError as err:
                 _say(f"entry={attempt.entry.name} scratch is not deleted: {err.filename}: {err.strerror}")
         if not trouble:

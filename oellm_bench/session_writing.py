@@ -20,7 +20,7 @@ import oellm_bench
 from oellm_bench.clock import Clock, utc_stamp, utc_text
 from oellm_bench.config.schema import SlurmConfig
 from oellm_bench.core.layout import SessionLayout
-from oellm_bench.core.plan import to_text
+from oellm_bench.core.plan import Plan, to_text
 from oellm_bench.errors import ConfigError, Problem, UsageError
 from oellm_bench.fileio import atomic_write_json, atomic_write_text, published_folder
 from oellm_bench.placeholders import expand
@@ -136,6 +136,8 @@ def _write_files(campaign: Campaign, session: Session, session_dir: Path) -> Non
         layout = SessionLayout(staging)
         for folder in (layout.scripts, layout.slurm_logs, staging / "entries"):
             folder.mkdir()
+        if campaign.project.project.flat:
+            _show_entries(campaign.plan, session_dir if occupied else staging)
         for name, text in campaign.scripts.items():
             with open(staging / name, "w", encoding="utf-8", opener=_executable) as stream:
                 stream.write(text)
@@ -144,6 +146,14 @@ def _write_files(campaign: Campaign, session: Session, session_dir: Path) -> Non
         atomic_write_json(layout.session, {"schema_version": SCHEMA_VERSION, **asdict(session)})
     if occupied:
         _move_into(target, session_dir)
+
+
+def _show_entries(plan: Plan, folder: Path) -> None:
+    """Have each entry's name lead to its folder, also before that is there."""
+    for entry in plan.entries:
+        link = folder / entry.name
+        if not link.is_symlink():
+            link.symlink_to(Path("entries", entry.name))
 
 
 def _lead_to_newest(session_dir: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +22,24 @@ from oellm_bench.session_writing import new_session_dir, write_session
 _FAKE = {"slurm.client": {"class_name": "FakeSlurmClient", "shrink": True}}
 
 
+# Plans a campaign for a folder; entries of an earlier plan (index by id) keep their indices.
+Planner = Callable[[Path, "Mapping[str, int] | None"], Campaign]
+Finder = Callable[[Campaign], "Session | None"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A campaign and the session it belongs to; `session` is None until it is written."""
+    """A campaign and the session it belongs to; `session` is None until it is written.
+
+    `find` looks for the session that a campaign goes on with; `again` prepares the same anew.
+    """
 
     campaign: Campaign
     session_dir: Path
     session8: str
     session: Session | None
+    find: Finder
+    again: Callable[[], Prepared]
 
     @property
     def state_layout(self) -> StateLayout:
@@ -38,7 +49,7 @@ class Prepared:
 
     def is_current(self) -> bool:
         """Tell whether the session this was planned for is still the one to go on with."""
-        known = _open_session(self.campaign)
+        known = self.find(self.campaign)
         planned_for = self.session_dir if self.session is not None or self.session_dir.exists() else None
         return (Path(known.session_dir) if known is not None else None) == planned_for
 
@@ -95,39 +106,59 @@ def prepare(args: argparse.Namespace, *, output: Path | None = None) -> Prepared
 
     A session that was submitted keeps its plan; one that was only planned is planned afresh in its place.
     """
-    clock = SystemClock()
     composition = compose(args)
+
+    def plan(folder: Path, previous: Mapping[str, int] | None) -> Campaign:
+        return plan_campaign(composition, folder, previous)
+
+    def again() -> Prepared:
+        return prepare(args, output=output)
+
     if output is not None:
-        return _for_folder(composition, output.absolute(), clock)
-    project = base_project(composition)
-    base = Path(project.project.base_output_dir).absolute()
-    session_dir, session8 = new_session_dir(base, project.project.name, clock)
-    campaign = plan_campaign(composition, session_dir)
-    known = _open_session(campaign)
-    if known is None:
-        return Prepared(campaign=campaign, session_dir=session_dir, session8=session8, session=None)
-    folder = Path(known.session_dir)
-    campaign = plan_campaign(composition, folder, _indices(read_plan(known.layout.sweep)))
-    session = known if known.store().begun else None
-    return Prepared(campaign=campaign, session_dir=folder, session8=known.session8, session=session)
+        return _for_folder(plan, output.absolute(), again)
+    project = base_project(composition).project
+    base = Path(project.base_output_dir).absolute()
+    session_dir, session8 = new_session_dir(base, project.name, SystemClock())
+    return prepared(plan, open_session, session_dir, session8, again)
 
 
-def _open_session(campaign: Campaign) -> Session | None:
+def prepared(plan: Planner, find: Finder, session_dir: Path, session8: str, again: Callable[[], Prepared]) -> Prepared:
+    """Plan for the session that `find` knows of, else for a new one in `session_dir`."""
+    campaign = plan(session_dir, None)
+    known = find(campaign)
+    if known is not None:
+        session_dir, session8 = Path(known.session_dir), known.session8
+        campaign = plan(session_dir, _indices(read_plan(known.layout.sweep)))
+    return Prepared(
+        campaign=campaign,
+        session_dir=session_dir,
+        session8=session8,
+        session=known if known is not None and known.store().begun else None,
+        find=find,
+        again=again,
+    )
+
+
+def open_session(campaign: Campaign) -> Session | None:
+    """Return the unfinished session that runs just this campaign."""
     base = Path(campaign.project.project.base_output_dir).absolute()
     scheduler = campaign.project.slurm.client.class_name
     return find_open(base, campaign.plan.project, campaign.plan.fingerprint, scheduler)
 
 
-def _for_folder(composition: Composition, folder: Path, clock: Clock) -> Prepared:
+def _for_folder(plan: Planner, folder: Path, again: Callable[[], Prepared]) -> Prepared:
     """Plan into a folder the user names; entries that stood there before keep their indices."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output '{folder}' is a file; give a folder")
+    _, session8 = new_session_dir(folder.parent, folder.name, SystemClock())
+    previous = None
     if (folder / "session.json").is_file():
         known = read_session(folder)
-        campaign = plan_campaign(composition, folder, _indices(read_plan(known.layout.sweep)))
-        return Prepared(campaign=campaign, session_dir=folder, session8=known.session8, session=None)
-    _, session8 = new_session_dir(folder.parent, folder.name, clock)
-    return Prepared(campaign=plan_campaign(composition, folder), session_dir=folder, session8=session8, session=None)
+        session8, previous = known.session8, _indices(read_plan(known.layout.sweep))
+    campaign = plan(folder, previous)
+    return Prepared(
+        campaign=campaign, session_dir=folder, session8=session8, session=None, find=open_session, again=again
+    )
 
 
 def _indices(plan: Plan) -> dict[str, int]:

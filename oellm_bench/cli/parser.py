@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     _logs(verbs.add_parser("logs", help="print or follow the log of an entry, over its restarts"))
     _cancel(verbs.add_parser("cancel", help="cancel a session or some of its entries"))
     _results(verbs.add_parser("results", help="metrics and requirements of a session's entries"))
+    _matrix(verbs.add_parser("matrix", help="run, list or check a benchmark matrix of the Curator formats"))
     _simulate(verbs.add_parser("simulate", help="run a campaign on a simulated cluster, to compare policies"))
     _options(verbs.add_parser("options", help="every field of the configuration"))
     return parser
@@ -147,6 +148,44 @@ def _results(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", dest="form", action="store_const", const="json", help="print as JSON")
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print as CSV")
     form.add_argument("--md", dest="form", action="store_const", const="md", help="print as Markdown")
+
+
+def _matrix(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", required=True, metavar="{run,list,check}")
+    for name, meaning in (
+        ("run", "run the entries one after the other here, or on a cluster with -o slurm=..."),
+        ("list", "list the entries"),
+        ("check", "read everything, resolve everything, look for scripts and datasets; run nothing"),
+    ):
+        step = steps.add_parser(name, help=meaning)
+        step.add_argument(
+            "--config",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="FILE",
+            help="matrix of the newer format; may be repeated, later files change earlier ones",
+        )
+        step.add_argument("--matrix", type=Path, metavar="FILE", help="matrix of the older format")
+        step.add_argument("--datasets", type=Path, metavar="FILE", help="JSON file of datasets for --matrix")
+        step.add_argument("--sink", metavar="S", help="use this sink alone, or none (default of --matrix: none)")
+        step.add_argument("--session-name", metavar="N", help="name of the session's folder (default: a new one)")
+        step.add_argument(
+            "--entries", metavar="EXPR", help="only these: names, parts of names, patterns; and, or, not, brackets"
+        )
+        step.add_argument(
+            "-C", "--config-dir", type=Path, metavar="DIR", help="folder searched before the packaged configuration"
+        )
+        step.add_argument(
+            "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="Hydra override, as for submit"
+        )
+        step.add_argument("--fake", action="store_true", help="use the embedded scheduler in place of the cluster's")
+        step.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+        if name == "run":
+            step.add_argument("--yes", action="store_true", help="answer yes to every question")
+            step.add_argument("--interval", type=_seconds, metavar="S", help="pause between two looks, seconds")
+        else:
+            step.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def _simulate(parser: argparse.ArgumentParser) -> None:

@@ -55,7 +55,7 @@ def _check(prepared: Prepared, session: Session) -> Report:
         return check_plan(
             make_book(session, campaign.plan),
             open_scheduler(session),
-            paths=campaign.project.named_paths(),
+            paths=campaign.inputs,
             images=campaign.images,
             environment=os.environ,
         )

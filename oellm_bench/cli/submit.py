@@ -72,7 +72,7 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
         _log.warning("session %s of just this plan is finished; this one begins anew", finished.id)
     session, store = _settled(args, prepared, clock)
     if store.state.finished:
-        _log.warning("session %s was made for this request and has ended: nothing is submitted", session.id)
+        _log.warning("session %s has ended: nothing is submitted", session.id)
         passed = all(entry.last and entry.last.mode is ErrorMode.SUCCESS for entry in store.state.entries.values())
         return session, EXIT_DONE if passed else EXIT_NOT_PASSED
     plan = read_plan(session.layout.sweep)
@@ -102,7 +102,7 @@ def _refuse_missing(prepared: Prepared) -> None:
     """Refuse to begin a session whose inputs are not there. Raises ConfigError."""
     campaign = prepared.campaign
     if prepared.session is None and campaign.project.project.check_inputs:
-        missing = missing_inputs(campaign.project.named_paths(), campaign.images)
+        missing = missing_inputs(campaign.inputs, campaign.images)
         if missing:
             raise ConfigError(
                 replace(problem, fix=f"{problem.fix}; where an entry makes it, set project.check_inputs=false")
@@ -149,7 +149,9 @@ def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tupl
                         missing = [entry for entry in wanted if entry not in store.state.entries]
                         store.append(*([Selected(at=clock.now(), entries=tuple(missing))] if missing else []))
                         return session, store
-        prepared = prepare(args)
+                if prepared.is_current():  # it has ended, and is the one that was asked for all the same
+                    return session, store
+        prepared = prepared.again()
 
 
 def submit_document(session: Session) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bo
                 monitor.look_at_gates()
             if cycle.finished or once:
                 return cycle
-            monitor.clock.sleep(pause)
+            monitor.scheduler.wait(pause, monitor.clock)
 
 
 def _renewing(lease: Lease, clock: Clock) -> Callable[[], None]:

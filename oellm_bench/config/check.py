@@ -21,7 +21,7 @@ from oellm_bench.launchers.base import Launcher
 from oellm_bench.launchers.prefix import can_pass_environment, container_program
 from oellm_bench.monitoring.signals import signal_problems
 from oellm_bench.monitoring.signatures import signature_problems
-from oellm_bench.naming import check_name, check_template
+from oellm_bench.naming import check_name, check_template, link_problems
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.restart.base import RestartPolicy
 from oellm_bench.schedulers.base import Scheduler
@@ -31,7 +31,7 @@ from oellm_bench.sinks.base import Sink
 
 _ABOVE_ZERO = {
     "project": ("timeout_s",),
-    "ray": ("object_store_bytes", "startup_timeout_s", "start_attempts"),
+    "ray": ("startup_timeout_s", "start_attempts"),
     "monitoring": ("action_timeout_s", "action_attempts"),
     "slurm": ("max_parallel",),
     "capture": ("interval_s",),
@@ -50,7 +50,7 @@ _FROM_ZERO = {
         "brake_after",
     ),
     "restart.bad_nodes": ("most", "most_share"),
-    "ray": ("num_cpus", "num_gpus"),
+    "ray": ("num_cpus", "num_gpus", "object_store_bytes", "object_store_share"),
     "monitoring": ("interval_s", "missing_grace_s", "inactivity_s", "startup_s", "progress_s"),
 }
 
@@ -99,6 +99,7 @@ def _project_problems(project: Project) -> list[Problem]:
     return [
         *check_name(project.project.name, "project.name"),
         *check_template(project.sweep.name_template),
+        *link_problems(project.project.links),
         *_number_problems("project", project.project),
     ]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf.errors import OmegaConfBaseException
 
 from oellm_bench.builtins import load_all
 from oellm_bench.config.compose import Composition, Variant
+from oellm_bench.config.provenance import OverlaidProvenance
 from oellm_bench.config.resolve import Dependents, Unresolved, resolve
 from oellm_bench.config.schema import Project, SweepConfig
 from oellm_bench.config.sweep import Point, expand, keys_of
@@ -56,6 +57,59 @@ def configured_points(composition: Composition) -> list[ConfiguredPoint]:
     if problems:
         raise ConfigError(problems)
     return points
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlay:
+    """What one entry says beside the composed configuration: values by dotted key, and where each was written."""
+
+    name: str
+    group: str
+    parameters: Mapping[str, Any]
+    values: Mapping[str, Any]
+    where: Callable[[str], str]
+
+
+def overlaid_points(composition: Composition, overlays: Sequence[Overlay]) -> list[ConfiguredPoint]:
+    """Return one point for each overlay. What the command line says by a dotted key holds for all of them.
+
+    Raises ConfigError with all problems of all points.
+    """
+    load_all()
+    if len(composition.variants) > 1 or composition.swept:
+        fix = "give one value; what differs between entries stands in the entries"
+        raise ConfigError(Problem(what="nothing can be swept here", where="-o", fix=fix))
+    variant = composition.variants[0]
+    sections = _Sections()
+    base = _resolved(variant, sections)
+    typed = [key for key in variant.provenance.overrides if "." in key]
+    points: list[ConfiguredPoint] = []
+    problems: dict[Problem, None] = {}
+    for overlay in overlays:
+        data, copied = dict(base), set[int]()
+        for key, value in overlay.values.items():
+            _set(data, key.split("."), value, copied)
+        for key in typed:
+            _set(data, key.split("."), _value_at(base, key), copied)
+        own = replace(variant, provenance=OverlaidProvenance.over(variant.provenance, overlay.values, overlay.where))
+        try:
+            project = sections.project(data, own)
+        except ConfigError as err:
+            problems.update(dict.fromkeys(err.problems))
+            continue
+        point = ConfiguredPoint(
+            parameters=overlay.parameters, project=project, variant=own, name=overlay.name, group=overlay.group
+        )
+        points.append(point)
+    if problems:
+        raise ConfigError(problems)
+    return points
+
+
+def _value_at(data: Any, key: str) -> Any:
+    for part in key.split("."):
+        data = data[int(part)] if isinstance(data, list) else data[part]
+    return data
 
 
 def normalised(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,6 +99,24 @@ class Provenance:
 
     def _sets(self, key: str) -> bool:
         return key in self.overrides or any(key in source.lines for source in self.sources)
+
+
+@dataclass(frozen=True)
+class OverlaidProvenance(Provenance):
+    """The same, under values that were written elsewhere; what the command line says goes above both."""
+
+    overlaid: Collection[str]
+    place: Callable[[str], str]
+
+    @classmethod
+    def over(cls, below: Provenance, overlaid: Collection[str], place: Callable[[str], str]) -> OverlaidProvenance:
+        """Return a provenance over another: `place` tells where the overlaid keys were written."""
+        return cls(sources=below.sources, overrides=below.overrides, overlaid=overlaid, place=place)
+
+    def where(self, key: str) -> str:
+        """Return where the overlaid value was written, else what is known below."""
+        over = any(key == name or key.startswith(f"{name}.") for name in self.overlaid)
+        return self.place(key) if over and key not in self.overrides else super().where(key)
 
 
 def shown(path: Path) -> str:

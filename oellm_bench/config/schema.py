@@ -48,6 +48,12 @@ class ProjectConfig:
     viewer_url: str = option(
         "where people find a session's report; {results_path}, {session_name}, {session_path}, each with _url too", ""
     )
+    merge_output: bool = option("stderr of the command goes to stdout.log too, as on a terminal", False)
+    links: dict[str, str] = option(
+        "further names in an entry's folder for what is in it; {attempt} is the number of the latest", factory=dict
+    )
+    flat: bool = option("each entry's folder also right in the session's, by its name", False)
+    artifacts_dir: str = option("folder for scratch/ and Ray's logs of all sessions; empty: the session's own", "")
     confirm_gpu_hours: float = option("submit asks before it spends more than this", 100.0, unit="GPU-hours")
 
 

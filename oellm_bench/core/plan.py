@@ -35,7 +35,8 @@ class PlannedEntry:
     where there is none. `resume`: how a later attempt goes on. `script` is relative to the session folder, and
     `script_checksum` that of its text. `group`: what its repetitions have in common, and results are
     compared by. `expected_failure`: why it is expected to fail, empty where it is not. `sink_data`: what single sinks
-    are told about it, by the sink's name.
+    are told about it, by the sink's name. `merge_output`: stderr goes where stdout goes. `links`: further names in its
+    folder. `artifacts_dir`: where scratch/ and Ray's logs lie, empty where that is its own folder.
     """
 
     index: int
@@ -71,6 +72,9 @@ class PlannedEntry:
     group: str = ""
     expected_failure: str = ""
     sink_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    merge_output: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
+    artifacts_dir: str = ""
 
 
 def node_hours(entries: Iterable[PlannedEntry]) -> float:

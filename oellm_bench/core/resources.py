@@ -36,7 +36,8 @@ class RayHead:
     enabled: bool = option("start an own Ray head for each entry; the script finds it in RAY_ADDRESS", False)
     num_cpus: int = option("CPUs Ray may schedule on each node; 0: those of the allocation", 0)
     num_gpus: int = option("GPUs Ray may schedule on each node", 0)
-    object_store_bytes: int = option("size of the object store", 200_000_000, unit="bytes")
+    object_store_bytes: int = option("size of the object store; 0: as Ray chooses", 200_000_000, unit="bytes")
+    object_store_share: float = option("size of the object store as a share of the memory; 0: object_store_bytes", 0.0)
     object_spilling: bool = option(
         "write objects to disk when the store fills up; without, Ray keeps what does not fit in its temporary files",
         True,

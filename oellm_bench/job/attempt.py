@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -15,6 +16,7 @@ from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.launchers.prefix import on_every_node, once_inside, with_environment
 from oellm_bench.observer.task import Task
 
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # What SLURM tells a job of its place and its GPUs.
 _OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 
@@ -162,9 +164,11 @@ class Attempt:
         }
 
     def ray_spec_text(self, environment: Mapping[str, str]) -> str:
-        """Return the payload's SPEC.json; the CPU count is settled here, where SLURM's variables are."""
+        """Return the payload's SPEC.json; CPUs and memory are settled here, where SLURM's variables are."""
         ray = asdict(self.entry.ray)
         ray["num_cpus"] = self.entry.ray.num_cpus or allotted_cpus(environment)
+        if self.entry.ray.object_store_share:
+            ray["object_store_bytes"] = int(self.entry.ray.object_store_share * allotted_bytes(environment))
         if not self.entry.launcher:
             ray["executable"] = ray["executable"] or _ray_beside_python()
         document = {
@@ -185,6 +189,17 @@ def allotted_cpus(environment: Mapping[str, str]) -> int:
         if text.isdecimal() and int(text) > 0:
             return int(text)
     return len(os.sched_getaffinity(0))
+
+
+def allotted_bytes(environment: Mapping[str, str]) -> int:
+    """Return the memory of this allocation on this node: SLURM's figure, the cgroup's, or all that is there."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    megabytes = environment.get("SLURM_MEM_PER_NODE", "")
+    if megabytes.isdecimal() and int(megabytes) > 0:
+        found.append(int(megabytes) << 20)
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        found.append(int(_CGROUP_LIMIT.read_text(encoding="ascii")))
+    return min(found)
 
 
 def next_number(layout: EntryLayout) -> int:

@@ -26,7 +26,7 @@ def prepare(attempt: Attempt) -> None:
     reopen(attempt)  # a runner that was killed could not
     if not layout.root.is_dir():  # one that is linked to from here is as good
         _put_aside(layout.root, unless=Path.is_dir)
-    for folder in (files.root.parent, files.root, layout.benchmark_results, layout.artifacts, layout.scratch):
+    for folder in (files.root.parent, files.root, layout.benchmark_results, layout.artifacts):
         _put_aside(folder, unless=Path.is_dir)
     owner = layout.attempt(last_started(layout, attempt.number)).root
     files.root.mkdir(parents=True, exist_ok=True)
@@ -41,15 +41,24 @@ def prepare(attempt: Attempt) -> None:
         layout.artifacts.mkdir(exist_ok=True)
     if attempt.entry.ray.enabled or (attempt.entry.capture.enabled and attempt.entry.capture.packages):
         write_archive(attempt.payload)
-    remove(layout.scratch)
-    layout.scratch.mkdir()
+    remove_scratch(attempt)
+    _make(attempt, layout.scratch)
     _room(attempt).write_bytes(os.urandom(ROOM_BYTES))
     if attempt.entry.ray.enabled:
-        layout.ray_cluster.mkdir(exist_ok=True)
+        _make(attempt, layout.ray_cluster)
         attempt.ray_state.unlink(missing_ok=True)
         remove(attempt.ray_workers)
         attempt.ray_workers.mkdir()
         atomic_write_text(attempt.ray_spec, attempt.ray_spec_text(os.environ))
+    for name, target in attempt.entry.links.items():
+        _link(layout.root / name, target.replace("{attempt}", str(attempt.number)))
+
+
+def remove_scratch(attempt: Attempt) -> None:
+    """Remove scratch/, wherever it lies. Raises OSError where something cannot be removed."""
+    remove(attempt.layout.scratch)
+    if attempt.entry.artifacts_dir:
+        remove(Path(attempt.entry.artifacts_dir) / attempt.layout.scratch.name)
 
 
 def reopen(attempt: Attempt) -> None:
@@ -98,6 +107,27 @@ def remove(folder: Path) -> None:
                 if not (Path(path) / name).is_symlink():
                     (Path(path) / name).chmod(0o700)
         shutil.rmtree(folder)
+
+
+def _make(attempt: Attempt, folder: Path) -> None:
+    """Make a folder of the entry, in the place for large things where there is one."""
+    if not attempt.entry.artifacts_dir:
+        _put_aside(folder, unless=Path.is_dir)
+        folder.mkdir(exist_ok=True)
+        return
+    elsewhere = Path(attempt.entry.artifacts_dir) / folder.name
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    _link(folder, str(elsewhere))
+
+
+def _link(path: Path, target: str) -> None:
+    """Have a name lead to a target, whatever had that name."""
+    if not path.is_symlink():
+        _put_aside(path, unless=Path.is_symlink)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    part.symlink_to(target)
+    part.replace(path)
 
 
 def _room(attempt: Attempt) -> Path:

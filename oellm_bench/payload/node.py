@@ -137,5 +137,5 @@ def _argv(ray: dict[str, Any], role: list[str]) -> list[str]:
         # here is picked so by default (Ray 2.60).
         "--dashboard-agent-listen-port=0",
         *(f"--num-cpus={ray['num_cpus']}", f"--num-gpus={ray['num_gpus']}"),
-        f"--object-store-memory={ray['object_store_bytes']}",
+        *([f"--object-store-memory={ray['object_store_bytes']}"] if ray["object_store_bytes"] else []),
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compoconf import RegistrableConfigInterface, register_interface
 
+from oellm_bench.clock import Clock
 from oellm_bench.core.job import JobId, Snapshot
 from oellm_bench.errors import SubmissionRejected
 
@@ -149,6 +150,13 @@ class Scheduler(RegistrableConfigInterface, abc.ABC):
     def rehearse(self, request: SubmitRequest) -> Trial:
         """Return what would become of a submission, without making it. Raises SchedulerUnavailable."""
         return Trial(accepted=True, message=f"{type(self).__name__} cannot say beforehand what it will take")
+
+    def wait(self, pause_s: float, clock: Clock) -> None:
+        """Let time pass until the next look; less of it where the scheduler tells that something has changed."""
+        clock.sleep(pause_s)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of what was opened for looking."""
 
     def budget(self) -> CallBudget | None:
         """Return what is left of the calls one may make, None where they cost nobody anything."""

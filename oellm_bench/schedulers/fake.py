@@ -17,7 +17,7 @@ from typing import Any
 
 from compoconf import register
 
-from oellm_bench.clock import SystemClock
+from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.core.job import JobId, JobStatus, Snapshot
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
@@ -37,6 +37,7 @@ from oellm_bench.schedulers.embedded.records import poke
 from oellm_bench.schedulers.embedded.starting import ensure_running
 from oellm_bench.schedulers.embedded.submission import Asked, accept
 
+_LOOK_S = 0.02  # between two looks at whether anything has changed
 _NO_CONTACT = "Unable to contact slurm controller (connect failure)"
 
 
@@ -78,6 +79,8 @@ class FakeSlurmClient(Scheduler):
         self._faults = _read_faults(config)
         self._layout = Layout(folder.absolute())
         self._clock = SystemClock()
+        self._watched: sqlite3.Connection | None = None
+        self._seen = 0
 
     def submit(self, request: SubmitRequest) -> JobId:
         """Put the job into the queue and see to it that a controller runs."""
@@ -100,6 +103,7 @@ class FakeSlurmClient(Scheduler):
     def snapshot(self, prefix: str, since: float, *, insist: bool = False) -> Snapshot:
         """Read both views of the queue; starts a controller when there is work and none is alive."""
         now = self._clock.now()
+        self._seen = self._version()
         queue: dict[JobId, JobStatus] = {}
         accounting: dict[JobId, JobStatus] = {}
         with self._open() as connection:
@@ -119,6 +123,30 @@ class FakeSlurmClient(Scheduler):
             accounting_answered=accounting_answers,
             calls=2,
         )
+
+    def wait(self, pause_s: float, clock: Clock) -> None:
+        """Wait until something has changed since the last snapshot, `pause_s` at the most."""
+        if self._watched is None:  # what changed before this cannot be told: look again soon
+            self._watched = store.connect(self._layout.database)
+            self._seen = self._version()
+            clock.sleep(min(pause_s, _LOOK_S))
+            return
+        left_s, look_s = pause_s, _LOOK_S
+        while left_s > 0 and self._version() == self._seen:
+            clock.sleep(min(look_s, left_s))
+            left_s, look_s = left_s - look_s, 1.1 * look_s  # who waits long can wait a little longer
+
+    def close(self) -> None:
+        """Close the connection that waits."""
+        if self._watched is not None:
+            self._watched.close()
+            self._watched = None
+
+    def _version(self) -> int:
+        """Return a number that changes with every change that others make to the queue."""
+        if self._watched is None:
+            return 0
+        return int(self._watched.execute("PRAGMA data_version").fetchone()[0])
 
     def cancel(self, job_ids: Collection[JobId]) -> None:
         """Cancel at once what waits, and have the controller end what runs."""

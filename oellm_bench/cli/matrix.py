@@ -1,0 +1,157 @@
+"""`matrix`: benchmark matrices of the Curator formats, run as campaigns."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oellm_bench.checking import missing_inputs
+from oellm_bench.cli.configuration import Prepared, compose, open_session, prepared
+from oellm_bench.cli.results import print_results
+from oellm_bench.cli.submit import submit
+from oellm_bench.cli.table import console, print_json, table
+from oellm_bench.cli.watching import watch
+from oellm_bench.clock import SystemClock, utc_stamp
+from oellm_bench.config.compose import Composition
+from oellm_bench.config.project import overlaid_points
+from oellm_bench.core.plan import Plan, entry_document
+from oellm_bench.errors import EXIT_DONE, EXIT_UNREACHABLE, ConfigError, UsageError
+from oellm_bench.launchers.host import HostLauncher
+from oellm_bench.log import set_up
+from oellm_bench.matrix.expression import matching
+from oellm_bench.matrix.reading import read_configs, read_older
+from oellm_bench.matrix.translate import Source, overlays
+from oellm_bench.naming import check_name
+from oellm_bench.planning import Campaign, plan_points
+from oellm_bench.session import Session, read_session
+from oellm_bench.session_writing import new_session_dir
+from oellm_bench.units import format_duration
+
+SCHEMA_VERSION = 1
+_HERE = "slurm=here"
+_log = logging.getLogger(__name__)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do one step of the three."""
+    set_up(verbose=args.verbose)
+    ready = _prepare(args)
+    if args.step == "run":
+        return _run(args, ready)
+    plan = ready.campaign.plan
+    if args.step == "check":
+        problems = missing_inputs(ready.campaign.inputs, ready.campaign.images)
+        if problems:
+            raise ConfigError(problems)
+    if args.json:
+        entries = [entry_document(entry) for entry in plan.entries]
+        print_json({"schema_version": SCHEMA_VERSION, "session_dir": str(ready.session_dir), "entries": entries})
+    elif args.step == "list":
+        _print_entries(plan)
+    else:
+        sys.stderr.write(f"{len(plan.entries)} entries, nothing is amiss; `oellm-bench matrix run` runs them\n")
+    return EXIT_DONE
+
+
+def _run(args: argparse.Namespace, ready: Prepared) -> int:
+    session, code = submit(args, ready)
+    sys.stdout.write(f"{session.id}\n")
+    sys.stdout.flush()
+    if code == EXIT_UNREACHABLE:
+        return code
+    watched = watch(session, interval_s=args.interval, once=False, actions={})
+    print_results(session, None)
+    return watched if code == EXIT_DONE else max(code, watched)
+
+
+def _prepare(args: argparse.Namespace) -> Prepared:
+    """Read the matrix and plan it, for the session of that name, the unfinished one of this plan, or a new one."""
+    args.config_files, args.config, args.request, args.subset = args.config, "bench", "", None
+    composition = _composition(args)
+    contained = composition.variants[0].config.container.class_name != HostLauncher.__name__
+    source = _source(args, contained=contained)
+    config = composition.variants[0].config
+    binds = list(config.container.get("binds") or [])
+    points = overlaid_points(composition, overlays(source, binds))
+    if args.entries:
+        wanted = set(matching(args.entries, [point.name for point in points]))
+        points = [point for point in points if point.name in wanted]
+    text = _config_text(source)
+
+    def plan(folder: Path, previous: Mapping[str, int] | None) -> Campaign:
+        return plan_points(points, text, folder, previous)
+
+    base = Path(points[0].project.project.base_output_dir).absolute()
+    name = args.session_name or f"benchmark-run__{utc_stamp(SystemClock().now())}"
+    problems = check_name(name, "--session-name")
+    if problems:
+        raise ConfigError(problems)
+    _, session8 = new_session_dir(base, name, SystemClock())
+    find = _in_folder(base / name) if args.session_name else open_session
+    return prepared(plan, find, base / name, session8, lambda: _prepare_again(args))
+
+
+def _prepare_again(args: argparse.Namespace) -> Prepared:
+    return _prepare(argparse.Namespace(**{**vars(args), "config": args.config_files}))
+
+
+def _in_folder(folder: Path) -> Any:
+    """Return a finder that knows just the session in a folder. It raises UsageError for one of another plan."""
+
+    def find(campaign: Campaign) -> Session | None:
+        if not (folder / "session.json").is_file():
+            return None
+        session = read_session(folder)
+        same = session.fingerprint == campaign.plan.fingerprint
+        same = same and session.scheduler["class_name"] == campaign.project.slurm.client.class_name
+        if session.store().begun and not same:
+            fix = "choose another --session-name, or leave it out"
+            raise UsageError(f"session '{folder.name}' ran another matrix, or these entries otherwise; {fix}")
+        return session
+
+    return find
+
+
+def _composition(args: argparse.Namespace) -> Composition:
+    """Compose the base that the matrix is laid over: here, unless the command line chooses a cluster."""
+    chosen = any(text.lstrip("+").startswith(("slurm=", "slurm.client")) for text in args.override)
+    defaults = ["backend=script", *([] if chosen else [_HERE])]
+    return compose(argparse.Namespace(**{**vars(args), "override": [*defaults, *args.override]}))
+
+
+def _source(args: argparse.Namespace, *, contained: bool) -> Source:
+    if bool(args.config_files) == bool(args.matrix):
+        raise UsageError(
+            "give the files of one matrix: --config FILE (may be repeated), or --matrix FILE --datasets FILE"
+        )
+    if args.matrix is None:
+        if args.datasets is not None:
+            raise UsageError("--datasets belongs to --matrix; with --config they stand in the file")
+        return read_configs(args.config_files, args.sink, os.environ, _log.warning, contained=contained)
+    return read_older(args.matrix, args.datasets, args.sink, os.environ, _log.warning, contained=contained)
+
+
+def _print_entries(plan: Plan) -> None:
+    rows = [
+        (
+            entry.name,
+            format_duration(entry.timeout_s),
+            "yes" if entry.ray.enabled else "no",
+            len(entry.requirements),
+            " ".join(entry.argv[1:]),
+        )
+        for entry in plan.entries
+    ]
+    console().print(table(("entry", "timeout", "Ray", "requirements", "command"), rows))
+
+
+def _config_text(source: Source) -> str:
+    """Return the merged matrix as it was read, secrets as the names of their variables."""
+    import yaml
+
+    return yaml.safe_dump(source.document.plain(), sort_keys=False, allow_unicode=True)

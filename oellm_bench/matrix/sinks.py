@@ -1,0 +1,83 @@
+"""The sinks of a matrix as sinks of a configuration; secrets go by the name of their variable."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import fields
+from typing import Any
+
+import compoconf
+
+from oellm_bench.matrix.document import Node
+from oellm_bench.matrix.environment import variable_of
+from oellm_bench.sinks.base import Sink
+
+# What older tools call a sink, where that is not how its class is called.
+_OTHER_NAMES = {"gdrive": "googledrive"}
+_OF_THE_MATRIX = ("name", "enabled")
+
+
+def by_reference(sinks: Node, environment: MutableMapping[str, str], warn: Callable[[str], None]) -> Node:
+    """Return the list of sinks with each secret replaced by the name of a variable: `webhook_url` by `webhook_url_env`.
+
+    A secret that stands in the file as it is goes into the environment of this process, so that it is written down
+    nowhere else; `warn` is told.
+    """
+    return Node([_referring(sink, environment, warn) for sink in sinks.items()], sinks.where)
+
+
+def _referring(sink: Node, environment: MutableMapping[str, str], warn: Callable[[str], None]) -> Node:
+    named = sink.get("name")
+    if not isinstance(sink.value, dict) or named is None:
+        return sink
+    known = _fields_of(class_of(sink))
+    values: dict[str, Node] = {}
+    for key, node in sink.value.items():
+        by_name = f"{key}_env"
+        if key in known or by_name not in known or not isinstance(node.value, str):
+            values[key] = node
+            continue
+        variable = variable_of(node.value)
+        if variable is None:
+            variable = re.sub(r"\W", "_", f"OELLM_BENCH_SINK_{named.value}_{key}").upper()
+            environment[variable] = node.value
+            warn(f"{node.where}: {key} stands in the file in clear; keep it in a variable and write ${{NAME}} there")
+        values[by_name] = Node(variable, node.where)
+    return Node(values, sink.where)
+
+
+def class_of(sink: Node) -> str:
+    """Return the class that a sink of a matrix means: its `class_name`, else the one its `name` is short for."""
+    given = sink.get("class_name")
+    if given is not None:
+        return str(given.value)
+    named = sink.get("name")
+    name = str(named.value) if named is not None else ""
+    plain = _plain(name)
+    plain = _OTHER_NAMES.get(plain, plain)
+    return next((known for known in compoconf.registered(Sink) if _plain(known) == plain), name)
+
+
+def configurations(sinks: Node) -> dict[str, tuple[Mapping[str, Any], Node]]:
+    """Return each sink's configuration and node by its name."""
+    found: dict[str, tuple[Mapping[str, Any], Node]] = {}
+    for sink in sinks.items():
+        values = sink.plain()
+        if isinstance(values, dict) and "name" in values:
+            kept = {key: value for key, value in values.items() if key not in _OF_THE_MATRIX}
+            found[str(values["name"])] = ({"class_name": class_of(sink), **kept}, sink)
+    return found
+
+
+def _fields_of(class_name: str) -> frozenset[str]:
+    if class_name not in compoconf.registered(Sink):
+        return frozenset()
+    interface: Any = Sink
+    config = typing.get_type_hints(compoconf.Registry.get_class(interface, class_name))["config"]
+    return frozenset(field.name for field in fields(config))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower()).removesuffix("sink")
