@@ -9,7 +9,7 @@ from pathlib import Path
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
-from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.layout import EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.core.resume import PLACEHOLDER, Resume
 from oellm_bench.errors import ConfigError, Problem, nearest
@@ -23,7 +23,7 @@ def fill(
     launch: LaunchCommand, point: ConfiguredPoint, entry_id: str, name: str, layout: SessionLayout
 ) -> LaunchCommand:
     """Return the command with every placeholder filled in. Raises ConfigError naming those that have no value."""
-    builtin = _builtin(point.project.project.name, entry_id, name, layout)
+    builtin = _builtin(point.project.project.name, entry_id, name, layout, flat=point.project.project.flat)
     parameters = {key: value_text(value) for key, value in point.parameters.items()}
     problems = [
         Problem(
@@ -88,8 +88,8 @@ def entry_lookup(entry: PlannedEntry, project: str, layout: SessionLayout) -> Lo
     return by_key_or_suffix({**parameters, **_builtin(project, entry.id, entry.name, layout)}, [*parameters])
 
 
-def _builtin(project: str, entry_id: str, name: str, layout: SessionLayout) -> Mapping[str, str]:
-    entry = layout.entry(name)
+def _builtin(project: str, entry_id: str, name: str, layout: SessionLayout, *, flat: bool = False) -> Mapping[str, str]:
+    entry = EntryLayout(layout.root / name) if flat else layout.entry(name)
     return {
         "entry_name": name,
         "entry_id": entry_id,

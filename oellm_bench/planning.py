@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,16 @@ from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry, to_text
-from oellm_bench.core.plugin import PluginConfig
-from oellm_bench.core.resources import RayHead, Resources
+from oellm_bench.core.resources import Resources
 from oellm_bench.errors import ConfigError, Problem
-from oellm_bench.filling import fill, path_key, placeholder_paths
+from oellm_bench.filling import fill
+from oellm_bench.identifying import fingerprint_of, identity_of, paths_of
 from oellm_bench.launchers.base import Launcher, Place
-from oellm_bench.launchers.host import HostLauncher
 from oellm_bench.launchers.prefix import srun_argv
 from oellm_bench.leaks import refuse_secrets
-from oellm_bench.naming import entry_name, identity
+from oellm_bench.naming import entry_name
 from oellm_bench.ordering import with_predecessors
-from oellm_bench.placeholders import names_in, value_text
+from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.scripting import render
 from oellm_bench.watch import WatchTable
@@ -97,10 +96,10 @@ def plan_points(
     entries.sort(key=lambda pair: pair[0].index)
     planned, scripts = render(with_predecessors(entries, SessionLayout(session_dir)), session_dir)
     project = points[0].project
-    used = {draft.id: _paths_of(draft.launch, draft.point.project) for draft in drafts}
+    used = {draft.id: paths_of(draft.launch, draft.point.project) for draft in drafts}
     plan = Plan(
         project=project.project.name,
-        fingerprint=_fingerprint(project.project.name, planned, used),
+        fingerprint=fingerprint_of(project.project.name, planned, used),
         entries=tuple(planned),
         watch=tuple(watch.settings),
     )
@@ -146,16 +145,7 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     container: Launcher = project.container.instantiate(Launcher)
     if container.isolates and launch.argv[0] == sys.executable:
         launch = replace(launch, argv=("python3", *launch.argv[1:]))  # the image has its own
-    entry_id = identity(
-        {
-            "project": project.project.name,
-            **({"name": point.name} if point.name else {}),
-            "parameters": point.parameters,
-            "launch": {**_identity_of(launch), "environment": dict(launch.environment)},
-            "launcher": (*launcher, *_container_identity(project.container)),
-            "ray": _ray_identity(project.ray),
-        }
-    )
+    entry_id = identity_of(point, launch, launcher)
     name = point.name or entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
     return _Draft(
         id=entry_id,
@@ -166,29 +156,6 @@ def _draft(point: ConfiguredPoint) -> _Draft:
         container=container,
         contract=backend.contract,
     )
-
-
-def _identity_of(launch: LaunchCommand) -> dict[str, Any]:
-    return {name: value for name, value in vars(launch).items() if name not in ("reads", "progress", "resume")}
-
-
-def _paths_of(launch: LaunchCommand, project: Project) -> dict[str, str]:
-    """Return the named paths that a command uses: moved they make no other experiment, but another plan."""
-    named = placeholder_paths(project)
-    texts = (*launch.argv, *launch.environment.values(), launch.cwd)
-    wanted = (path_key(name) for text in texts for name in names_in(text))
-    return {key: named[key] for key in wanted if key in named}
-
-
-def _ray_identity(ray: RayHead) -> dict[str, Any]:
-    """Return what of the head makes it another experiment; options that came later count once they are used."""
-    later = {"object_spilling", "object_store_share", "spill_dir"}
-    return {name: value for name, value in vars(ray).items() if name not in later or value != getattr(RayHead(), name)}
-
-
-def _container_identity(container: PluginConfig) -> tuple[str, ...]:
-    """Return what of a container makes it another experiment: all that is said of it, nothing where there is none."""
-    return () if container.class_name == HostLauncher.__name__ else (repr(sorted(asdict(container).items())),)
 
 
 def _clashes(drafts: Sequence[_Draft]) -> list[Problem]:
@@ -294,16 +261,3 @@ def _place(draft: _Draft, cwd: str, layout: SessionLayout) -> Place:
             )
         ),
     )
-
-
-def _order(entry: PlannedEntry) -> tuple[str, ...]:
-    return (entry.after_type, *entry.after) if entry.after else ()
-
-
-def _fingerprint(project: str, entries: Sequence[PlannedEntry], used: Mapping[str, Mapping[str, str]]) -> str:
-    """Return what says which things a plan runs; `used`: the named paths by entry id."""
-    rows = sorted(
-        (e.id, e.name, e.timeout_s, repr(e.resources), *_order(e), *map(repr, sorted(used[e.id].items())))
-        for e in entries
-    )
-    return identity({"project": project, "entries": rows}) + identity({"entries": rows})

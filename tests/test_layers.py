@@ -19,6 +19,7 @@ FLOORS = (
     ("oellm_bench.builtins", 4),
     ("oellm_bench.simulation.settings", 3),
     ("oellm_bench.config", 4),
+    ("oellm_bench.matrix", 4),
     *(
         (f"oellm_bench.{kind}.base", 2)
         for kind in ("actions", "backends", "conditions", "launchers", "restart", "schedulers", "sinks")
@@ -38,9 +39,9 @@ FLOORS = (
     *(
         (f"oellm_bench.{name}", 5)
         for name in (
-            "assemble book checking delivery filling history job judging monitor ordering planning run_entry "
-            "scripting session session_writing submission deciding gates observer view triggers watch following "
-            "cancelling requeueing simulation stalls".split()
+            "assemble book checking delivery filling history identifying job judging monitor ordering planning "
+            "run_entry scripting session session_writing submission deciding gates observer view triggers watch "
+            "following cancelling requeueing simulation stalls".split()
         )
     ),
 )

@@ -25,7 +25,8 @@ from oellm_bench.launchers.host import HostLauncher
 from oellm_bench.log import set_up
 from oellm_bench.matrix.expression import matching
 from oellm_bench.matrix.reading import read_configs, read_older
-from oellm_bench.matrix.translate import Source, overlays
+from oellm_bench.matrix.source import Source
+from oellm_bench.matrix.translate import overlays
 from oellm_bench.naming import check_name
 from oellm_bench.planning import Campaign, plan_points
 from oellm_bench.session import Session, read_session

@@ -15,6 +15,9 @@ from oellm_bench.errors import ConfigError, Problem
 
 # What tells the items of a list apart: the first of these that both have.
 _IDENTITIES = ("name", "metric", "type")
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in "map seq str int float bool null timestamp binary value merge".split()
+)
 _MOST_VALUES = 200_000  # aliases of aliases can make a small file endless
 _DEEPEST = 60
 
@@ -97,13 +100,22 @@ def merge(first: Node, second: Node) -> Node:
 
 
 def without_disabled(node: Node) -> Node:
-    """Return the tree without the items of lists that say `enabled: false`."""
+    """Return the tree without the items of lists that say `enabled: false`. Raises ConfigError for what is neither."""
     if isinstance(node.value, dict):
         return Node({name: without_disabled(inner) for name, inner in node.value.items()}, node.where)
     if isinstance(node.value, list):
-        kept = [item for item in node.value if (said := item.get("enabled")) is None or said.value is not False]
-        return Node([without_disabled(item) for item in kept], node.where)
+        return Node([without_disabled(item) for item in node.value if _is_enabled(item)], node.where)
     return node
+
+
+def _is_enabled(item: Node) -> bool:
+    said = item.get("enabled")
+    if said is None:
+        return True
+    if not isinstance(said.value, bool):
+        what, fix = f"enabled: {said.value!r} is not true/false", "write true or false, without quotes"
+        raise ConfigError(Problem(what=what, where=said.where, fix=fix))
+    return said.value
 
 
 def _merged_items(first: Sequence[Node], second: Sequence[Node]) -> list[Node]:
@@ -172,6 +184,8 @@ class _Reader:
         if any(node is other for other in above) or len(above) > _DEEPEST or self._count > _MOST_VALUES:
             what = "an anchor holds itself, or there are too many values"
             raise ConfigError(Problem(what=what, where=where, fix="write the values out"))
+        if node.tag not in _TAGS:
+            raise ConfigError(Problem(what=f"the tag {node.tag} means nothing here", where=where, fix="take it out"))
         if isinstance(node, yaml.MappingNode):
             return Node(self._mapping(node, (*above, node)), where)
         if isinstance(node, yaml.SequenceNode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 
 from oellm_bench.builtins import load_all
@@ -13,7 +13,7 @@ from oellm_bench.matrix import document, environment, older
 from oellm_bench.matrix.document import Node
 from oellm_bench.matrix.schema import Matrix
 from oellm_bench.matrix.sinks import by_reference
-from oellm_bench.matrix.translate import Source
+from oellm_bench.matrix.source import Source
 
 NO_SINK = "none"
 _REPOSITORY = "CURATOR_REPO_DIR"
@@ -131,8 +131,3 @@ def _project_name(first: Path) -> str:
 def _work_tree(folder: Path) -> str:
     """Return the work tree of git that a folder is in, the folder itself where it is in none."""
     return str(next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder))
-
-
-def known_entries(source: Source) -> Collection[str]:
-    """Return the names of the entries."""
-    return [entry.name for entry in source.matrix.entries]

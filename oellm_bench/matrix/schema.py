@@ -88,7 +88,7 @@ class Matrix:
     results_dir: str = option("folder that sessions are written to; or the path named results_path", "")
     artifacts_dir: str = option("folder for scratch/ and Ray's logs; empty: the session's own", "")
     default_timeout_s: float = option("how long an entry may run that does not say", 7200.0, unit="s")
-    max_timeout_s: float = option("the most that an entry may ask for", 14340.0, unit="s")
+    max_timeout_s: float | None = option("the most that an entry may ask for; null: any time", None, unit="s")
     min_timeout_s: float | None = option("for schedulers of other tools; not used", None, unit="s")
     cleanup_timeout_s: float | None = option("added to an entry's time for start and clean-up", None, unit="s")
     delete_scratch: bool = option(_SCRATCH, True)

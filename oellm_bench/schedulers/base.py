@@ -155,7 +155,7 @@ class Scheduler(RegistrableConfigInterface, abc.ABC):
         """Let time pass until the next look; less of it where the scheduler tells that something has changed."""
         clock.sleep(pause_s)
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+    def close(self) -> None:
         """Let go of what was opened for looking."""
 
     def budget(self) -> CallBudget | None:
