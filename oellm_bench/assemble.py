@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import urllib.parse
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from compoconf import Registry
 
 from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.book import Book
@@ -13,17 +19,22 @@ from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.config.schema import SchedulerChoice, SinkChoice
 from oellm_bench.config.typing import parse
 from oellm_bench.core.plan import Plan, read_plan
-from oellm_bench.delivery import SinkDelivery
+from oellm_bench.delivery import Route, SinkDelivery
 from oellm_bench.following import LogFollower
 from oellm_bench.gates import CommandPool, Gates
 from oellm_bench.monitor import Monitor
+from oellm_bench.outbox import Outbox
 from oellm_bench.requeueing import Requeuer
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
-from oellm_bench.sinks.base import Sink
+from oellm_bench.sink_channel import Channel, DirectChannel, ProcessChannel
+from oellm_bench.sink_process import SinkProcess
+from oellm_bench.sink_results import result_document
+from oellm_bench.sinks.base import CALL_LIMIT_S, DRAIN_S, Sink
 from oellm_bench.stalls import StallWatch
 from oellm_bench.state.store import SessionStore
 from oellm_bench.submission import Submitter
+from oellm_bench.view import final_result
 from oellm_bench.watch import WatchSettings, watch_settings
 
 
@@ -72,12 +83,42 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
     return put_together(session, plan, submitter, settings)
 
 
+def make_delivery(
+    session: Session, plan: Plan, store: SessionStore, only: Collection[str] | None = None
+) -> SinkDelivery:
+    """Return what hands results to a session's sinks, or to those named in `only`."""
+
+    def make_result(entry_id: str, sink: str) -> Mapping[str, Any]:
+        planned, entry = plan.by_id[entry_id], store.state.entries[entry_id]
+        return result_document(final_result(planned, entry, session.layout), planned, entry, session.layout, sink)
+
+    chosen = {name: document for name, document in session.sinks.items() if only is None or name in only}
+    routes = {name: _route(session, name, document) for name, document in chosen.items()}
+    return SinkDelivery(routes, Outbox(plan), make_result)
+
+
+def _route(session: Session, name: str, document: Mapping[str, Any]) -> Route:
+    config = parse(SinkChoice, dict(document), f"sinks.{name}")
+    kind = cast(type[Sink], cast(Any, Registry).get_class(Sink, config.class_name))
+    environment = {**asdict(session), "sink_name": name}
+    channel: Channel
+    if kind.direct:
+        channel = DirectChannel(config.instantiate(Sink), session.id, environment)
+    else:
+        stem = session.layout.sinks / urllib.parse.quote(name, safe="")
+        lock = f"{stem}.lock"
+        head = {"name": name, "sink": document, "session_name": session.id, "environment": environment, "lock": lock}
+        limit_s = float(document.get("timeout_s", CALL_LIMIT_S))
+        channel = ProcessChannel(SinkProcess(name=name, head=head, log=Path(f"{stem}.log"), timeout_s=limit_s))
+    return Route(
+        channel=channel,
+        drain_s=float(document.get("drain_s", DRAIN_S)),
+        wants_progress=kind.progress is not Sink.progress,
+    )
+
+
 def put_together(session: Session, plan: Plan, submitter: Submitter, settings: tuple[WatchSettings, ...]) -> Monitor:
     """Return a monitor around a submitter, on the same store, scheduler and clock."""
-    sinks = {
-        name: parse(SinkChoice, dict(document), f"sinks.{name}").instantiate(Sink)
-        for name, document in session.sinks.items()
-    }
     monitoring = settings[0].monitoring
     return Monitor(
         session=session,
@@ -103,6 +144,6 @@ def put_together(session: Session, plan: Plan, submitter: Submitter, settings: t
             attempts=monitoring.action_attempts,
             environment=os.environ,
         ),
-        delivery=SinkDelivery(sinks, session.id, {**session.__dict__}),
+        delivery=make_delivery(session, plan, submitter.store),
         clock=submitter.clock,
     )

@@ -6,6 +6,8 @@ import importlib
 import logging
 from importlib.metadata import entry_points
 
+from oellm_bench.sinks.own import register_class
+
 _BUILTIN = (
     "oellm_bench.actions.kinds",
     "oellm_bench.backends.command",
@@ -21,6 +23,8 @@ _BUILTIN = (
     "oellm_bench.schedulers.fake",
     "oellm_bench.schedulers.slurm",
     "oellm_bench.sinks.files",
+    "oellm_bench.sinks.mlflow",
+    "oellm_bench.sinks.wandb",
 )
 _GROUPS = ("actions", "backends", "conditions", "launchers", "restart_policies", "schedulers", "sinks")
 _log = logging.getLogger(__name__)
@@ -30,13 +34,17 @@ def load_all() -> None:
     """Import every implementation, so that its name can stand in a configuration.
 
     A plug-in of another package that cannot be imported is reported and left out: it must not take the
-    tool down for campaigns that do not use it.
+    tool down for campaigns that do not use it. A sink that is named as a class (`package.module:Class`) is only made
+    known: what it imports is loaded where it is made.
     """
     for module in _BUILTIN:
         importlib.import_module(module)
     for group in _GROUPS:
         for point in entry_points(group=f"oellm_bench.{group}"):
             try:
-                point.load()
+                if group == "sinks" and point.attr:
+                    register_class(point)
+                else:
+                    point.load()
             except Exception as err:  # whatever a foreign module does on import
                 _log.warning("plug-in %s (%s) could not be loaded: %s", point.name, point.value, err)

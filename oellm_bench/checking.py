@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oellm_bench.book import Book
 from oellm_bench.core.plan import Plan, PlannedEntry
+from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.resources import Resources
 from oellm_bench.core.slurm_options import input_variable
 from oellm_bench.errors import Problem, nearest
 from oellm_bench.rendering.directives import directives_in, resources
 from oellm_bench.schedulers.base import Partition, Scheduler, Trial
+from oellm_bench.sinks.base import Sink
 from oellm_bench.units import format_slurm_time
 
 
@@ -79,6 +81,15 @@ def check_plan(
 def missing_inputs(paths: Mapping[str, str], images: Sequence[str]) -> list[Problem]:
     """Return which of the named paths and images are not there; what has a scheme (`s3://`) is not looked for."""
     return [*_path_problems(paths), *_image_problems(images)]
+
+
+def sink_problems(sinks: Mapping[str, PluginConfig]) -> list[Problem]:
+    """Return what keeps sinks from working here: secrets that are not set, packages that are not installed."""
+    return [
+        replace(problem, where=f"sinks.{name}.{problem.where}")
+        for name, config in sinks.items()
+        for problem in config.instantiate(Sink).problems()
+    ]
 
 
 def _by_options(book: Book) -> dict[Components, list[PlannedEntry]]:

@@ -1,99 +1,175 @@
-"""Results to sinks: each result to each sink, again until the sink has taken it, one sink's trouble its own."""
+"""Results and notices to sinks: each to each sink, again until the sink has taken it, one sink's trouble its own."""
 
 from __future__ import annotations
 
-import functools
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from oellm_bench.core.events import Delivered
-from oellm_bench.core.result import EntryResult
-from oellm_bench.sinks.base import Notice, Sink
+from oellm_bench.core.events import Delivered, Event, SinkFailed
+from oellm_bench.outbox import Outbox, counts
+from oellm_bench.placeholders import printable
+from oellm_bench.sink_channel import Call, Channel, Outcome, notice_call
+from oellm_bench.sinks.base import DRAIN_S, Progress
 from oellm_bench.state.model import SessionState
 
 _log = logging.getLogger(__name__)
-_MOST_NOTICES = 20  # of one look
-_MOST_FAILURES = 5  # in a row; then the sink is left alone for the rest of the session
+_MOST_CALLS = 50  # handed over in one look
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_MOST_TRIES = 5  # of one item, while others of the same sink go through
+_MOST_ERRORS_TOLD = 3  # in the log, of one sink
+
+Key = tuple[str, str]
+
+
+@dataclass(kw_only=True)
+class Route:
+    """One sink: the way to it, and how it fares."""
+
+    channel: Channel
+    drain_s: float = DRAIN_S
+    wants_progress: bool = False
+    pause_s: float = 0.0
+    due_at: float = -math.inf
+    drained_at: float = math.inf  # when the monitor stops trying
+    failures: dict[Key, int] = field(default_factory=dict)
+    tries: dict[Key, int] = field(default_factory=dict)
+    told: Progress | None = None
+    errors_told: int = 0
+
+    def is_given_up(self, kind: str, key: str) -> bool:
+        """Tell whether this one item is tried no more: the sink takes others, and not this one."""
+        return self.tries.get((kind, key), 0) >= _MOST_TRIES
+
+    def take(self, outcomes: Sequence[Outcome], now: float) -> None:
+        """Learn from what came back: when to try again, and which items are to blame themselves."""
+        passed = any(not outcome.error for outcome in outcomes)
+        failed = [outcome for outcome in outcomes if outcome.error]
+        for outcome in failed:
+            key = (outcome.call.kind, outcome.call.key)
+            self.failures[key] = self.failures.get(key, 0) + 1
+            self.tries[key] = self.tries.get(key, 0) + passed
+        if outcomes:
+            again = _FIRST_PAUSE_S if passed or not self.pause_s else min(2 * self.pause_s, _LONGEST_PAUSE_S)
+            self.pause_s = again if failed else 0.0
+            self.due_at = now + self.pause_s
 
 
 class SinkDelivery:
-    """The sinks of one session.
+    """The sinks of one session, none of which is waited for.
 
-    What was delivered is in the journal, so a monitor started anew goes on where the last one stopped. A sink
-    that keeps failing is given up and named in `failed`; it never stops the campaign.
+    What was delivered is in the journal, so a monitor started anew goes on where the last one stopped. A sink that
+    is down is tried again for as long as the session lasts; it never stops the campaign. `make_result` returns what
+    a sink is told of an entry, by the entry's id and the sink's name.
     """
 
-    def __init__(self, sinks: Mapping[str, Sink], session_name: str, environment: Mapping[str, Any]) -> None:
-        self._sinks = dict(sinks)
-        self._session_name = session_name
-        self._environment = environment
-        self._failures: dict[str, int] = {}
-        self._ready: set[str] = set()
-        self.failed: dict[str, str] = {}
+    def __init__(
+        self, routes: Mapping[str, Route], outbox: Outbox, make_result: Callable[[str, str], Mapping[str, Any]]
+    ) -> None:
+        self._routes = dict(routes)
+        self._outbox = outbox
+        self._make_result = make_result
 
-    def deliver(self, results: Iterable[EntryResult], state: SessionState, now: float) -> Iterator[Delivered]:
-        """Hand over what a sink has not had yet, and yield an event for each result it has taken."""
-        found = list(results)
-        for name, sink in self._sinks.items():
-            for result in found:
-                key = (name, result.id)
-                if name in self.failed or key in state.delivered or not self._begin(name, sink):
-                    continue
-                if not self._call(name, functools.partial(sink.process_result, result.to_document())):
-                    break
-                yield Delivered(at=now, sink=name, entry=result.id)
+    @property
+    def busy(self) -> bool:
+        """Whether a sink has yet to answer."""
+        return any(not route.channel.idle for route in self._routes.values())
 
-    def tell(self, notices: Iterable[Notice], state: SessionState, now: float) -> Iterator[Delivered]:
-        """Hand over the notices that a sink has not had yet, and yield an event for each that it has taken."""
-        found = list(notices)
-        for name, sink in self._sinks.items():
-            told = 0
-            for notice in found:
-                if told == _MOST_NOTICES:
-                    break  # the rest with the next look: what is told, and not yet journalled, is told again
-                if name in self.failed or (name, notice.key) in state.told or not self._begin(name, sink):
-                    continue
-                if not self._call(name, functools.partial(sink.notify, notice)):
+    def deliver(self, state: SessionState, now: float, *, ending: bool = False) -> list[Delivered | SinkFailed]:
+        """Take in what sinks have answered, hand over what they have not had yet, and return what is to be journalled.
+
+        `ending`: nothing more will come, so a sink that has had everything is told of the end.
+        """
+        events: list[Delivered | SinkFailed] = []
+        for name, route in self._routes.items():
+            found = self._taken(name, route, state, now)
+            if ending and route.drained_at == math.inf:
+                route.drained_at = now + route.drain_s
+            while route.channel.idle and now >= route.due_at:
+                calls = self._calls(name, route, state, had=_had(found), ending=ending)
+                if not calls:
                     break
-                yield Delivered(at=now, sink=name, notice=notice.key)
-                told += 1
+                route.channel.hand_over(calls)
+                found += self._taken(name, route, state, now)
+            events += found
+        if self._routes and not events:
+            self._outbox.settle(self._routes, state)
+        return events
 
     def is_complete(self, state: SessionState) -> bool:
-        """Tell whether every sink has every finished entry's result and every notice, or has been given up."""
-        told = all(name in self.failed or (name, key) in state.told for name in self._sinks for key in state.notices)
-        return told and all(self.has_all(entry.id, state) for entry in state.entries.values() if entry.over)
+        """Tell whether every sink has had everything, its end of the session too."""
+        return all((name, "") in state.delivered and not self._owed(name, state) for name in self._routes)
 
-    def has_all(self, entry: str, state: SessionState) -> bool:
-        """Tell whether every sink that still works has taken this entry's result."""
-        return all(name in self.failed or (name, entry) in state.delivered for name in self._sinks)
+    def may_end(self, state: SessionState, now: float) -> bool:
+        """Tell whether the session need not wait for its sinks: they have everything, or had their time."""
+        return all(
+            now >= route.drained_at or ((name, "") in state.delivered and not self._owed(name, state))
+            for name, route in self._routes.items()
+        )
 
-    def close(self, now: float) -> Iterator[Delivered]:
-        """Tell the sinks that the session has ended."""
-        for name, sink in self._sinks.items():
-            if name in self.failed:
-                continue
-            if self._begin(name, sink) and self._call(name, sink.finalize):
-                yield Delivered(at=now, sink=name)
-            else:
-                self.failed[name] = "it did not take the end of the session"
+    def close(self) -> None:
+        """End what runs for the sinks."""
+        for route in self._routes.values():
+            route.channel.close()
 
-    def _begin(self, name: str, sink: Sink) -> bool:
-        if name not in self._ready and self._call(
-            name, functools.partial(sink.initialize, self._session_name, self._environment)
-        ):
-            self._ready.add(name)
-        return name in self._ready
+    def _owed(self, name: str, state: SessionState) -> bool:
+        """Tell whether there is something for a sink that has not been given up alone."""
+        return next(self._items(name, self._routes[name], state), None) is not None
 
-    def _call(self, name: str, call: Callable[[], None]) -> bool:
-        try:
-            call()
-        except Exception as err:  # a sink's code is not ours; whatever it raises must not stop the monitor
-            self._failures[name] = self._failures.get(name, 0) + 1
-            _log.warning("sink %s: %s", name, err)
-            if self._failures[name] >= _MOST_FAILURES:
-                self.failed[name] = str(err)
-                _log.warning("sink %s is given up after %d failures", name, _MOST_FAILURES)
-            return False
-        self._failures[name] = 0
-        return True
+    def _items(self, name: str, route: Route, state: SessionState) -> Iterator[Call]:
+        """Yield what a sink is owed, results without their content."""
+        for entry in self._outbox.results(name, state):
+            if not route.is_given_up("result", entry):
+                yield Call(kind="result", key=entry)
+        for notice in self._outbox.notices(name, state):
+            if not route.is_given_up("notice", notice.key):
+                yield notice_call(notice)
+
+    def _calls(self, name: str, route: Route, state: SessionState, *, had: frozenset[Key], ending: bool) -> list[Call]:
+        """Return the next calls: what has failed least first, results with their content."""
+        items: Iterable[Call] = (call for call in self._items(name, route, state) if (call.kind, call.key) not in had)
+        if route.failures:
+            items = sorted(items, key=lambda call: route.failures.get((call.kind, call.key), 0))
+        calls = [self._filled(name, call) for call in itertools.islice(items, _MOST_CALLS)]
+        if route.wants_progress and (now := counts(state)) != route.told:
+            route.told = now
+            calls.append(Call(kind="progress", document=asdict(now)))
+        ended = (name, "") in state.delivered or ("end", "") in had
+        if ending and not calls and not ended:
+            calls.append(Call(kind="end"))
+        return calls
+
+    def _filled(self, name: str, call: Call) -> Call:
+        if call.kind != "result":
+            return call
+        return Call(kind=call.kind, key=call.key, document=self._make_result(call.key, name))
+
+    def _taken(self, name: str, route: Route, state: SessionState, now: float) -> list[Delivered | SinkFailed]:
+        """Return events for what a sink has taken, and for a reason to refuse that is not in the journal yet."""
+        outcomes = list(route.channel.outcomes())
+        route.take(outcomes, now)
+        events: list[Delivered | SinkFailed] = []
+        for call in (outcome.call for outcome in outcomes if not outcome.error):
+            if call.kind == "notice":
+                events.append(Delivered(at=now, sink=name, notice=call.key))
+            elif call.kind in ("result", "end"):
+                events.append(Delivered(at=now, sink=name, entry=call.key))
+        error = next((printable(outcome.error) for outcome in reversed(outcomes) if outcome.error), "")
+        if error and error != state.sink_errors.get(name):
+            if route.errors_told < _MOST_ERRORS_TOLD:
+                _log.warning("sink %s: %s", name, error)
+            route.errors_told += 1
+            events.append(SinkFailed(at=now, sink=name, message=error))
+        return events
+
+
+def _had(events: Sequence[Event]) -> frozenset[Key]:
+    """Return what these events say was taken, which the state does not know yet."""
+    taken = [event for event in events if isinstance(event, Delivered)]
+    return frozenset(
+        ("notice", event.notice) if event.notice else ("result" if event.entry else "end", event.entry)
+        for event in taken
+    )

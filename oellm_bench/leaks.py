@@ -29,6 +29,15 @@ def refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
         )
 
 
+def without_secrets(text: str, environment: Mapping[str, str]) -> str:
+    """Return a text in which the values of secret variables are replaced by the variables' names."""
+    for name, value in environment.items():
+        if is_secret_name(name) and len(value) >= SHORTEST_SECRET:
+            for spelling in sorted(_spellings(value), key=len, reverse=True):
+                text = text.replace(spelling, f"${name}")
+    return text
+
+
 def _spellings(value: str) -> set[str]:
     """Return the value as it may stand in text, in a shell line, and in JSON that holds one of these."""
     plain = (value, quote(value))

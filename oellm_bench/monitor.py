@@ -35,7 +35,6 @@ from oellm_bench.requeueing import Requeuer
 from oellm_bench.restart.nodes import speaks_of_nodes
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
-from oellm_bench.sinks.base import Notice
 from oellm_bench.stalls import StallWatch
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import AttemptState, EntryState
@@ -50,10 +49,14 @@ _MOST_PACES = 3  # between two looks; more of them, and this process was asleep,
 
 @dataclass(frozen=True, kw_only=True)
 class Cycle:
-    """What one cycle found: whether all is over, and whether the scheduler answered at all."""
+    """What one cycle found: whether all is over, and whether the scheduler answered at all.
+
+    `delivering`: only sinks have yet to answer, so there is nothing else to look at.
+    """
 
     finished: bool
     answered: bool
+    delivering: bool = False
 
 
 @dataclass(kw_only=True)
@@ -114,12 +117,7 @@ class Monitor:
             self.submitter.submit_due()
             self.requeuer.requeue_due()
         self._commit(lambda: self.actions.step(self.store.state, self.clock.now()))
-        # Outside of the lock: a sink may take its time, and a cancel must not wait for it.
-        delivered = [
-            *self.delivery.deliver(self._undelivered(), self.store.state, self.clock.now()),
-            *self.delivery.tell(self._notices(), self.store.state, self.clock.now()),
-        ]
-        self._commit(lambda: delivered)
+        self.deliver()
         return self._close(snapshot)
 
     def _look_only(self, snapshot: Snapshot, slept_s: float) -> Cycle:
@@ -139,10 +137,25 @@ class Monitor:
         self._commit(lambda: self.gates.step(self.store.state, self.clock.now()))
         self.submitter.submit_due()
 
+    def deliver(self) -> None:
+        """Hand over to the sinks what they have not had yet, and take in their answers."""
+        # Outside of the lock: a sink that writes files may take its time, and a cancel must not wait for it.
+        delivered = self.delivery.deliver(self.store.state, self.clock.now(), ending=self._all_over())
+        self._commit(lambda: delivered)
+
+    def finish(self, cycle: Cycle) -> Cycle:
+        """Go on where only the sinks are waited for: no call of the scheduler."""
+        self.store.refresh()
+        self.deliver()
+        over = self._all_over()
+        done = over and self._ended()
+        return Cycle(finished=done, answered=cycle.answered, delivering=over and not done)
+
     def close(self) -> None:
         """End what was begun only for this monitor."""
         self.gates.close()
         self.scheduler.close()
+        self.delivery.close()
 
     def rehearse(self) -> list[Event]:
         """Return what the next cycle would journal about signals and ends; in memory only, nothing is done.
@@ -239,17 +252,6 @@ class Monitor:
             return
         self._partition_nodes = max(sizes, default=0)
 
-    def _notices(self) -> Iterable[Notice]:
-        for event in self.store.state.notices.values():
-            name = self._planned(event.entry).name if event.entry else ""
-            yield Notice(key=event.key, message=event.message, at=event.at, entry=name, attempt=event.attempt)
-
-    def _undelivered(self) -> Iterable[EntryResult]:
-        state = self.store.state
-        for entry in state.entries.values():
-            if entry.over and not self.delivery.has_all(entry.id, state):
-                yield self._final(entry)
-
     def _finished_results(self) -> Iterable[EntryResult]:
         for entry in self.store.state.entries.values():
             if entry.over:
@@ -258,23 +260,31 @@ class Monitor:
     def _final(self, entry: EntryState) -> EntryResult:
         return final_result(self._planned(entry.id), entry, self.session.layout)
 
-    def _close(self, snapshot: Snapshot) -> Cycle:
-        """Write the snapshot; when everything is over and delivered, end the session."""
+    def _all_over(self) -> bool:
         state = self.store.state
         over = bool(state.entries) and all(entry.over for entry in state.entries.values())
-        done = over and self.actions.idle(state) and self.delivery.is_complete(state)
-        if done:
-            results = list(self._finished_results())
-            closed = list(self.delivery.close(self.clock.now()))
-            self._commit(lambda: closed)
-            passed = sum(result.success for result in results)
-            finished = SessionFinished(at=self.clock.now(), passed=passed, failed=len(results) - passed)
-            self._commit(lambda: [finished])
-            self.store.archive()
-        else:
-            self.store.write_snapshot(session_view(self.session, self.plan, state, snapshot.taken_at))
+        return over and self.actions.idle(state)
+
+    def _close(self, snapshot: Snapshot) -> Cycle:
+        """Write the snapshot, or end the session."""
+        over = self._all_over()
+        done = over and self._ended()
+        if not done:
+            view = session_view(self.session, self.plan, self.store.state, snapshot.taken_at)
+            self.store.write_snapshot(view)
         answered = snapshot.queue_answered or snapshot.accounting_answered
-        return Cycle(finished=done, answered=answered)
+        return Cycle(finished=done, answered=answered, delivering=over and not done)
+
+    def _ended(self) -> bool:
+        """End the session where everything is delivered, as far as it can be, and tell whether it is."""
+        if not self.delivery.may_end(self.store.state, self.clock.now()):
+            return False
+        results = list(self._finished_results())
+        passed = sum(result.success for result in results)
+        finished = SessionFinished(at=self.clock.now(), passed=passed, failed=len(results) - passed)
+        self._commit(lambda: [finished])
+        self.store.archive()
+        return True
 
     def _scheduler_log(self, entry: EntryState, attempt: AttemptState) -> Path:
         return self.session.layout.scheduler_log(self._planned(entry.id).name, attempt.number, attempt.job_id)

@@ -39,9 +39,10 @@ FLOORS = (
     *(
         (f"oellm_bench.{name}", 5)
         for name in (
-            "assemble book checking delivery filling history identifying job judging monitor ordering planning "
-            "run_entry scripting session session_writing submission deciding gates observer view triggers watch "
-            "following cancelling requeueing simulation stalls".split()
+            "assemble book cancelling checking deciding delivery filling following gates history identifying job "
+            "judging monitor observer ordering outbox planning requeueing run_entry scripting session "
+            "session_writing simulation sink_channel sink_process sink_results sink_worker stalls submission "
+            "triggers view watch".split()
         )
     ),
 )

@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     _sessions(verbs.add_parser("sessions", help="list known sessions, newest first"))
     _logs(verbs.add_parser("logs", help="print or follow the log of an entry, over its restarts"))
     _cancel(verbs.add_parser("cancel", help="cancel a session or some of its entries"))
+    _deliver(verbs.add_parser("deliver", help="hand sinks what they have not taken while a session was watched"))
     _results(verbs.add_parser("results", help="metrics and requirements of a session's entries"))
     _matrix(verbs.add_parser("matrix", help="run, list or check a benchmark matrix of the Curator formats"))
     _simulate(verbs.add_parser("simulate", help="run a campaign on a simulated cluster, to compare policies"))
@@ -140,6 +141,13 @@ def _logs(parser: argparse.ArgumentParser) -> None:
 def _cancel(parser: argparse.ArgumentParser) -> None:
     _session(parser, optional=False)
     parser.add_argument("entries", nargs="*", metavar="ENTRY", help="name, id or index (default: all)")
+
+
+def _deliver(parser: argparse.ArgumentParser) -> None:
+    _session(parser, optional=False)
+    parser.add_argument(
+        "--sink", action="append", default=[], metavar="NAME", help="only this sink (default: all); may be repeated"
+    )
 
 
 def _results(parser: argparse.ArgumentParser) -> None:

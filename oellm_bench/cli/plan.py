@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from oellm_bench.assemble import make_book, open_scheduler
-from oellm_bench.checking import Report, check_plan
+from oellm_bench.checking import Report, check_plan, sink_problems
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.clock import SystemClock
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     plan = prepared.campaign.plan
     if not args.json:
         _print_plan(session, plan, args.limit)
+    for problem in sink_problems(prepared.campaign.project.sinks):
+        sys.stderr.write(f"oellm-bench: submit will refuse this: {problem}\n")
     report = _check(prepared, session) if args.check else None
     if args.json:
         print_json(plan_document(session, plan, args.limit, report))

@@ -11,7 +11,7 @@ from typing import Any
 
 from oellm_bench.assemble import make_book, make_gates, make_submitter
 from oellm_bench.book import Book
-from oellm_bench.checking import missing_inputs
+from oellm_bench.checking import missing_inputs, sink_problems
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
 from oellm_bench.cli.table import console, print_json, table
@@ -101,6 +101,8 @@ def _write_view(session: Session, plan: Plan, store: SessionStore, clock: Clock)
 def _refuse_missing(prepared: Prepared) -> None:
     """Refuse to begin a session whose inputs are not there. Raises ConfigError."""
     campaign = prepared.campaign
+    if prepared.session is None and (unusable := sink_problems(campaign.project.sinks)):
+        raise ConfigError(unusable)
     if prepared.session is None and campaign.project.project.check_inputs:
         missing = missing_inputs(campaign.inputs, campaign.images)
         if missing:

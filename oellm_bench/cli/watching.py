@@ -12,6 +12,7 @@ from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, AlreadyWatched
 from oellm_bench.monitor import Cycle, Monitor
+from oellm_bench.outbox import leftovers
 from oellm_bench.session import Session
 from oellm_bench.state.lease import Lease
 from oellm_bench.view import final_result
@@ -19,6 +20,7 @@ from oellm_bench.view import final_result
 _LONGEST_PAUSE_S = 60.0  # between two looks, where no other is given; a lease lasts three of them
 _RENEW_S = 5.0
 _SHORTEST_PACE_S = 60.0  # however short the pauses are: three of these on a busy machine are no sleep
+_DELIVERY_S = 0.1  # between two looks at what sinks have answered
 _LOOK_S = 0.2  # between two looks at commands of conditions, with `once`
 
 
@@ -64,9 +66,19 @@ def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bo
             while once and not cycle.finished and not monitor.gates.has_answered:
                 monitor.clock.sleep(_LOOK_S)  # one look is one answer of each condition
                 monitor.look_at_gates()
+            cycle = _delivered(monitor, lease, cycle, once=once)
             if cycle.finished or once:
                 return cycle
             monitor.scheduler.wait(pause, monitor.clock)
+
+
+def _delivered(monitor: Monitor, lease: Lease, cycle: Cycle, *, once: bool) -> Cycle:
+    """Wait for the sinks where nothing else is waited for, or where this is the only look."""
+    while cycle.delivering or (once and not cycle.finished and monitor.delivery.busy):
+        monitor.clock.sleep(_DELIVERY_S)
+        lease.renew()
+        cycle = monitor.finish(cycle)
+    return cycle
 
 
 def _renewing(lease: Lease, clock: Clock) -> Callable[[], None]:
@@ -86,12 +98,13 @@ def exit_code(monitor: Monitor) -> int:
     """Return 0 where every entry passed and every sink worked, else 1."""
     plan, layout = monitor.plan, monitor.session.layout
     results = [final_result(plan.by_id[entry.id], entry, layout) for entry in monitor.store.state.entries.values()]
-    for name, message in monitor.delivery.failed.items():
-        sys.stderr.write(f"oellm-bench: sink {name} failed: {message}\n")
+    untold = leftovers(monitor.session.sinks, plan, monitor.store.state)
+    for leftover in untold:
+        sys.stderr.write(f"oellm-bench: {leftover}; `oellm-bench deliver {monitor.session.id}` tries again\n")
     undone = [action for action in monitor.store.state.actions.values() if not action.done]
     for action in undone:
         sys.stderr.write(f"oellm-bench: action {action.queued.name} failed: {action.message}\n")
-    passed = all(result.success for result in results) and not monitor.delivery.failed and not undone
+    passed = all(result.success for result in results) and not untold and not undone
     sys.stderr.write(f"{summary(results)}; {layout.root}\n")
     return EXIT_DONE if passed else EXIT_NOT_PASSED
 

@@ -217,7 +217,15 @@ def _client_problems(project: Project) -> list[Problem]:
 
 
 def _sink_problems(project: Project) -> list[Problem]:
-    return [problem for name, sink in project.sinks.items() for problem in _unusable(sink, f"sinks.{name}", Sink)]
+    found = []
+    for name, sink in project.sinks.items():
+        found += [*_unusable(sink, f"sinks.{name}", Sink)]
+        for field, least in (("timeout_s", "above 0"), ("drain_s", "0 or more")):
+            value = getattr(sink, field, 1.0)
+            if value < 0 or (value == 0 and field == "timeout_s"):
+                fix = f"give a number {least}"
+                found.append(Problem(what=f"{value:g} cannot work", where=f"sinks.{name}.{field}", fix=fix))
+    return found
 
 
 def _unusable(config: PluginConfig, where: str, interface: Any, *arguments: Any) -> Iterator[Problem]:

@@ -76,6 +76,7 @@ def _spelled_out(hint: Any, data: Any) -> Any:
             return data
         implementation = compoconf.Registry.get_class(hint.registry_class, name)
         hint = typing.get_type_hints(implementation)["config"]
+        data = _caught(hint, data)
     if dataclasses.is_dataclass(hint):
         if not isinstance(data, Mapping):
             return data
@@ -91,6 +92,17 @@ def _spelled_out(hint: Any, data: Any) -> Any:
     if isinstance(data, Mapping):
         return {name: _spelled_out(item, value) for name, value in data.items()}
     return [_spelled_out(item, value) for value in data]
+
+
+def _caught(schema: Any, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the data with keys that are none of the schema's below the one that takes all others, where it has one."""
+    catch_all = getattr(schema, "catch_all", "")
+    own = {field.name for field in dataclasses.fields(schema) if field.init} | {"class_name"}
+    others = {name: value for name, value in data.items() if name not in own}
+    if not catch_all or not others:
+        return data
+    caught = {**(data.get(catch_all) or {}), **others}
+    return {**{name: value for name, value in data.items() if name in own}, catch_all: caught}
 
 
 def _is_collection(hint: Any) -> bool:

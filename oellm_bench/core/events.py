@@ -240,6 +240,14 @@ class Delivered(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SinkFailed(Event):
+    """A sink has not taken what it was handed; written when the reason changes."""
+
+    sink: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionFinished(Event):
     """Every selected entry is over."""
 

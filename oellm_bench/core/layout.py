@@ -148,6 +148,11 @@ class SessionLayout:
         return self.root / "results.jsonl"
 
     @property
+    def sinks(self) -> Path:
+        """What the sinks' processes have written, one log each."""
+        return self.root / "sinks"
+
+    @property
     def array_output(self) -> str:
         """What sbatch gets for --output of an array; %A_%a becomes `123_4`."""
         return f"{str(self.slurm_logs).replace('%', '%%')}/slurm-%A_%a.out"

@@ -49,7 +49,7 @@ def read_object(path: Path) -> ReadObject:
     if not isinstance(document, dict):
         return _broken(f"{name} holds {_JSON_NAMES[type(document)]}, not an object")
     try:
-        return ReadObject(values=document, writable=_finite(document))
+        return ReadObject(values=document, writable=finite(document))
     except ValueError as err:
         return _broken(f"{name} is not valid JSON ({err})")
 
@@ -84,7 +84,7 @@ _JSON_NAMES = {
 }
 
 
-def _finite(value: Any, depth: int = 0) -> Any:
+def finite(value: Any, depth: int = 0) -> Any:
     """Return the value with NaN and infinity as the strings "nan", "inf" and "-inf", at any depth.
 
     Raises ValueError where it is nested so deeply that it could not be written again.
@@ -94,7 +94,7 @@ def _finite(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(item, depth + 1) for key, item in value.items()}
+        return {key: finite(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item, depth + 1) for item in value]
+        return [finite(item, depth + 1) for item in value]
     return value

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from compoconf import RegistrableConfigInterface, register_interface
+
+from oellm_bench.core.option import option
+from oellm_bench.core.plugin import PluginConfig
+from oellm_bench.errors import Problem
+
+CALL_LIMIT_S, DRAIN_S = 60.0, 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkConfig(PluginConfig):
+    """What every sink that talks to a service may be told."""
+
+    timeout_s: float = option(
+        "how long one call may take before its process is killed; the first has a minute more", CALL_LIMIT_S, unit="s"
+    )
+    drain_s: float = option(
+        "how long the monitor goes on trying when all entries are over; `deliver` sends the rest", DRAIN_S, unit="s"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +58,21 @@ class Sink(RegistrableConfigInterface, abc.ABC):
     """One place results are sent to. Implementations take `(config)`; making one touches no disk and no network.
 
     Every call may come again after a crash: a sink keeps what it was told under the session's and the entry's
-    name, so that hearing it twice changes nothing.
+    name, so that hearing it twice changes nothing. It runs in a process of its own, and may block, fail and crash;
+    one that is `direct` is cheap, local and called by the monitor itself.
     """
+
+    direct: ClassVar[bool] = False
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = config
+
+    def problems(self) -> Sequence[Problem]:
+        """Return what keeps this sink from working here and now, found without the network: a variable not set, ...
+
+        `where` is the key below the sink's own. `plan` warns of them, `submit` refuses to begin.
+        """
+        return ()
 
     @abc.abstractmethod
     def initialize(self, session_name: str, env_data: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ class FilesSinkConfig(PluginConfig):
 class FilesSink(Sink):
     """Append as results come, so that nothing waits for the end; at the end each entry has one line."""
 
+    direct = True
     config: FilesSinkConfig
 
     def __init__(self, config: FilesSinkConfig) -> None:

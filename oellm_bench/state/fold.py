@@ -23,6 +23,7 @@ from oellm_bench.core.events import (
     RequeueFailed,
     Selected,
     SessionFinished,
+    SinkFailed,
     SubmissionFailed,
     Submitted,
     WentMissing,
@@ -47,6 +48,7 @@ def _(event: Selected, state: SessionState) -> None:
     for entry in event.entries:
         state.entries.setdefault(entry, EntryState(id=entry, selected_at=event.at))
     state.finished = False
+    state.delivered = {(sink, entry) for sink, entry in state.delivered if entry}  # its end is to be told anew
 
 
 @apply.register
@@ -204,7 +206,8 @@ def _(event: Decided, state: SessionState) -> None:
     entry.next_change, entry.not_before = _change(event), event.not_before
     entry.as_planned, entry.requeue_due = event.as_planned, event.requeue
     entry.decision, entry.policy = event.reason, event.policy
-    state.attempt(event.entry, event.attempt).decision = event.reason
+    attempt = state.attempt(event.entry, event.attempt)
+    attempt.decision, attempt.policy = event.reason, event.policy
 
 
 @apply.register
@@ -227,10 +230,16 @@ def _(event: Noticed, state: SessionState) -> None:
 
 @apply.register
 def _(event: Delivered, state: SessionState) -> None:
+    state.delivered.discard((event.sink, ""))  # what comes after the end of the session makes it end again
     if event.notice:
         state.told.add((event.sink, event.notice))
     else:
         state.delivered.add((event.sink, event.entry))
+
+
+@apply.register
+def _(event: SinkFailed, state: SessionState) -> None:
+    state.sink_errors[event.sink] = event.message
 
 
 @apply.register

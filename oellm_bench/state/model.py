@@ -59,6 +59,7 @@ class AttemptState:
     iteration: float | None = None
     over_at: float = 0.0
     decision: str = ""
+    policy: str = ""
     requeued_after: float | None = None
     requeued_from: JobState | None = None
     running_since: float | None = (
@@ -157,6 +158,7 @@ class SessionState:
     delivered: set[tuple[str, str]] = field(default_factory=set)
     notices: dict[str, Noticed] = field(default_factory=dict)
     told: set[tuple[str, str]] = field(default_factory=set)
+    sink_errors: dict[str, str] = field(default_factory=dict)
     finished: bool = False
 
     def attempt(self, entry: str, number: int) -> AttemptState:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from oellm_bench.core.events import Event
+from oellm_bench.core.events import Delivered, Event, SinkFailed
 from oellm_bench.core.layout import SessionLayout, StateLayout
 from oellm_bench.errors import StateError
 from oellm_bench.fileio import atomic_write_json, file_lock, quarantine, remove_parts
@@ -62,6 +62,15 @@ class SessionStore:
         self._journal.append(events)
         for event in events:
             self._apply(event)
+
+    def append_late(self, *events: Delivered | SinkFailed) -> None:
+        """Make durable what became of a delivery, also to the journal of a finished session. Call inside `locked()`."""
+        if self._archived and events:
+            self._journal.append(events)
+            for event in events:
+                self._apply(event)
+        else:
+            self.append(*events)
 
     def _open(self) -> None:
         self._archived = self._layout.journal.exists()
