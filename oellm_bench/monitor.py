@@ -11,12 +11,7 @@ from pathlib import Path
 from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.cancelling import Canceller
 from oellm_bench.clock import Clock
-from oellm_bench.core.events import (
-    Ended,
-    Event,
-    Noticed,
-    SessionFinished,
-)
+from oellm_bench.core.events import Ended, Event, Noticed, SessionFinished
 from oellm_bench.core.job import Snapshot
 from oellm_bench.core.layout import AttemptLayout, EntryLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
@@ -270,8 +265,7 @@ class Monitor:
         over = self._all_over()
         done = over and self._ended()
         if not done:
-            view = session_view(self.session, self.plan, self.store.state, snapshot.taken_at)
-            self.store.write_snapshot(view)
+            self.store.write_snapshot(session_view(self.session, self.plan, self.store.state, snapshot.taken_at))
         answered = snapshot.queue_answered or snapshot.accounting_answered
         return Cycle(finished=done, answered=answered, delivering=over and not done)
 

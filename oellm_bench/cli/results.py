@@ -13,6 +13,7 @@ from oellm_bench.core.plan import PlannedEntry, read_plan
 from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED
 from oellm_bench.log import set_up
+from oellm_bench.results.spreadsheet import inert
 from oellm_bench.session import Session, find_session
 from oellm_bench.state.model import EntryState
 from oellm_bench.view import entry_state, final_result
@@ -128,14 +129,12 @@ def _met(row: Mapping[str, Any]) -> str | None:
 def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     header, cells = _table(rows, None)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerows([["" if value is None else _inert(value) for value in line] for line in [header, *cells]])
+    writer.writerows([[_cell(value) for value in line] for line in [header, *cells]])
 
 
-def _inert(value: object) -> object:
-    """Keep a spreadsheet from reading text that a job wrote as a formula."""
-    if not isinstance(value, str):
-        return value
-    return encodable(f"'{value}" if value[:1] in ("=", "+", "-", "@") else value)
+def _cell(value: object) -> object:
+    shown = inert(value)
+    return encodable(shown) if isinstance(shown, str) else shown
 
 
 def _print_markdown(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from oellm_bench.core.token import session_prefix
 from oellm_bench.errors import EXIT_DONE
 from oellm_bench.log import set_up
 from oellm_bench.monitoring.reconcile import match, observations
+from oellm_bench.outbox import leftovers
 from oellm_bench.schedulers.base import CallBudget, Scheduler
 from oellm_bench.session import Session, find_session
 from oellm_bench.state.fold import apply
@@ -38,9 +39,18 @@ def run(args: argparse.Namespace) -> int:
     budget = scheduler.budget()
     now = SystemClock().now()
     view = with_heartbeats(session_view(session, plan, state, now), session.layout, now)
+    untold = leftovers(session.sinks, plan, state)
     if args.json:
         left = None if budget is None else asdict(budget)
-        print_json({"schema_version": SCHEMA_VERSION, **view, "scheduler_calls": calls, "scheduler_budget": left})
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                **view,
+                "sinks": [asdict(leftover) for leftover in untold],
+                "scheduler_calls": calls,
+                "scheduler_budget": left,
+            }
+        )
         return EXIT_DONE
     out = console()
     finished = "finished" if state.finished else "unfinished"
@@ -54,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
         out.print(f"notice: {' '.join(filter(None, (notice['entry'], notice['message'])))}", markup=False)
     if view["actions"]["not_done"]:
         out.print(f"{view['actions']['not_done']} actions failed or are still to be run, see the session's journal")
+    for leftover in untold:
+        if leftover.message or state.finished:
+            out.print(f"{leftover}")
     for line in _budget_lines(budget, calls):
         out.print(line)
     return EXIT_DONE

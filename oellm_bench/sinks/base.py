@@ -14,6 +14,8 @@ from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import Problem
 
 CALL_LIMIT_S, DRAIN_S = 60.0, 60.0
+# What sinks that were written for NeMo Curator's benchmarks look for in a result.
+OLDER_NAMES = ("timeout", "script_params", "script_metrics", "tasks", "command", "stdouterr_file")
 
 
 @dataclass(frozen=True, kw_only=True)

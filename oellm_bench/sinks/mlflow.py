@@ -15,9 +15,9 @@ from oellm_bench.core.option import option
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.fileio import log_end
 from oellm_bench.sinks.base import Notice, Sink, SinkConfig
-from oellm_bench.sinks.tracking import flat, flat_texts, run_key
 from oellm_bench.sinks.mlflow_runs import Runs, opened
 from oellm_bench.sinks.needs import not_installed, unset
+from oellm_bench.sinks.tracking import flat, flat_texts, run_key
 
 _LONGEST_TAG = 4000
 _STATUS = {True: "FINISHED", False: "FAILED"}

@@ -14,8 +14,8 @@ from compoconf import register
 from oellm_bench.core.option import option
 from oellm_bench.errors import Problem
 from oellm_bench.sinks.base import Sink, SinkConfig
-from oellm_bench.sinks.tracking import flat, run_key
 from oellm_bench.sinks.needs import not_installed, unset
+from oellm_bench.sinks.tracking import flat, run_key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,6 @@ import json
 
 import pytest
 
-from oellm_bench.core.events import Noticed
-from oellm_bench.delivery import SinkDelivery
-from oellm_bench.sinks.base import Notice, Sink
-from oellm_bench.state.fold import apply
-from oellm_bench.state.model import SessionState
-
 
 def waiting(watched, cluster, reason, state="PENDING"):
     watched.submit()
@@ -69,49 +63,3 @@ def test_notices_are_in_status_and_in_a_file_of_the_session(campaign):
     assert expected in done.stderr
     (line,) = (campaign.session_dir / "notices.jsonl").read_text().splitlines()
     assert (json.loads(line)["message"], json.loads(line)["entry"]) == (expected, row["name"])
-
-
-class Deaf(Sink):
-    """A sink that fails so many times before it takes anything."""
-
-    config = None
-
-    def __init__(self, failures):
-        self.failures = failures
-        self.heard = []
-
-    def initialize(self, session_name, env_data):
-        pass
-
-    def process_result(self, result):
-        pass
-
-    def notify(self, notice):
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("nobody there")
-        self.heard.append(notice.key)
-
-    def finalize(self):
-        pass
-
-
-def test_a_sink_that_failed_is_told_again_and_the_others_are_not():
-    good, deaf, state = Deaf(0), Deaf(2), SessionState()
-    delivery = SinkDelivery({"good": good, "deaf": deaf}, "s", {})
-    apply(Noticed(at=1.0, key="k", message="m"), state)
-    for _ in range(4):
-        assert delivery.is_complete(state) is (deaf.heard == ["k"])
-        for event in list(delivery.tell([Notice(key="k", message="m", at=1.0)], state, 2.0)):
-            apply(event, state)
-    assert (good.heard, deaf.heard) == (["k"], ["k"])
-
-
-def test_a_sink_that_never_hears_keeps_no_session_from_its_end():
-    deaf, state = Deaf(1000), SessionState()
-    delivery = SinkDelivery({"deaf": deaf}, "s", {})
-    apply(Noticed(at=1.0, key="k", message="m"), state)
-    for _ in range(10):
-        list(delivery.tell([Notice(key="k", message="m", at=1.0)], state, 2.0))
-    assert delivery.is_complete(state)
-    assert "deaf" in delivery.failed
