@@ -39,6 +39,7 @@ class Route:
     tries: dict[Key, int] = field(default_factory=dict)
     told: Progress | None = None
     errors_told: int = 0
+    stuck: bool = False  # nothing of what was handed over last went through
 
     def is_given_up(self, kind: str, key: str) -> bool:
         """Tell whether this one item is tried no more: the sink takes others, and not this one."""
@@ -55,6 +56,7 @@ class Route:
         if outcomes:
             again = _FIRST_PAUSE_S if passed or not self.pause_s else min(2 * self.pause_s, _LONGEST_PAUSE_S)
             self.pause_s = again if failed else 0.0
+            self.stuck = bool(failed) and not passed
             self.due_at = now + self.pause_s
 
 
@@ -99,14 +101,17 @@ class SinkDelivery:
             self._outbox.settle(self._routes, state)
         return events
 
-    def is_complete(self, state: SessionState) -> bool:
-        """Tell whether every sink has had everything, its end of the session too."""
-        return all((name, "") in state.delivered and not self._owed(name, state) for name in self._routes)
-
     def may_end(self, state: SessionState, now: float) -> bool:
         """Tell whether the session need not wait for its sinks: they have everything, or had their time."""
         return all(
             now >= route.drained_at or ((name, "") in state.delivered and not self._owed(name, state))
+            for name, route in self._routes.items()
+        )
+
+    def is_tried(self, state: SessionState, *, ending: bool) -> bool:
+        """Tell whether each sink has everything there is by now, or has just refused what was left."""
+        return not self.busy and all(
+            route.stuck or not (self._owed(name, state) or (ending and (name, "") not in state.delivered))
             for name, route in self._routes.items()
         )
 

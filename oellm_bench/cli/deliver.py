@@ -71,6 +71,4 @@ def _done(delivery: SinkDelivery, store: SessionStore, clock: Clock) -> bool:
     events = delivery.deliver(store.state, clock.now(), ending=ending)
     with store.locked():
         store.append_late(*events)
-    if ending:
-        return delivery.may_end(store.state, clock.now())
-    return not delivery.busy and not events
+    return delivery.is_tried(store.state, ending=ending)

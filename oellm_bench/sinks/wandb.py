@@ -62,7 +62,7 @@ class WandbSink(Sink):
         run = self._begun(key, folder, result)
         found = flat(result)
         run.log(dict(found.figures), step=0)
-        run.summary.update({**found.texts, **_outcome(result)})
+        run.summary.update({**{f"metric.{name}": text for name, text in found.texts.items()}, **_outcome(result)})
         if self.config.artifacts:
             self._keep(run, result)
         run.finish(exit_code=0 if result["success"] else 1)
