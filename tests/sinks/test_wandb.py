@@ -1,4 +1,4 @@
-"""Weights & Biases without a network: the runs that lie in the session's folder are read back by its own code."""
+"""Weights & Biases without a network: the runs that lie in the session's folder are read back by its own messages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ from pathlib import Path
 
 from tests.sinks.conftest import result_of
 
-# Its own reader of transaction logs; in a process of its own, for what it does when it is imported.
+# A run's file is a log in LevelDB's format (blocks of 32 KiB, each piece behind checksum, length and kind) of W&B's
+# own messages, after 7 bytes of its own. In a process of its own, for what wandb does when it is imported.
 READER = """
-import json, sys
+import json, struct, sys
 from wandb.proto.wandb_internal_pb2 import Record
-from wandb.sdk.internal.datastore import DataStore
 
-store, found = DataStore(), {"config": {}, "summary": {}, "history": []}
-store.open_for_scan(sys.argv[1])
-while data := store.scan_data():
+def records(data, at=7):
+    whole = b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, at + 4)
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            yield whole
+            whole = b""
+
+found = {"config": {}, "summary": {}, "history": []}
+for data in records(open(sys.argv[1], "rb").read()):
     record = Record()
     record.ParseFromString(data)
     kind = record.WhichOneof("record_type")
