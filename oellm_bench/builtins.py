@@ -24,6 +24,7 @@ _BUILTIN = (
     "oellm_bench.schedulers.slurm",
     "oellm_bench.sinks.files",
     "oellm_bench.sinks.mlflow",
+    "oellm_bench.sinks.slack",
     "oellm_bench.sinks.wandb",
 )
 _GROUPS = ("actions", "backends", "conditions", "launchers", "restart_policies", "schedulers", "sinks")

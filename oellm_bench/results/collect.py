@@ -33,7 +33,7 @@ def collect(
     missed: tuple[str, ...] = ()
     if mode is ErrorMode.SUCCESS:
         own = {**(resources or {}), "exec_time_s": exec_time_s}
-        missed = unmet(entry.requirements, {**own, **_flat(stages), **metrics.values, "exec_time_s": exec_time_s})
+        missed = unmet(entry.requirements, {**own, **flat_stages(stages), **metrics.values, "exec_time_s": exec_time_s})
         if missed:
             mode, reason = ErrorMode.REQUIREMENTS_NOT_MET, "; ".join(missed)
         else:
@@ -59,7 +59,7 @@ def collect(
     )
 
 
-def _flat(stages: Any) -> dict[str, Any]:
+def flat_stages(stages: Any) -> dict[str, Any]:
     """Return the figures of the stages under one name each; nothing where they are not of our shape."""
     try:
         return {

@@ -11,7 +11,7 @@ from compoconf import RegistrableConfigInterface, register_interface
 
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
-from oellm_bench.errors import Problem
+from oellm_bench.errors import EXIT_UNREACHABLE, BenchError, Problem
 
 CALL_LIMIT_S, DRAIN_S = 60.0, 60.0
 # What sinks that were written for NeMo Curator's benchmarks look for in a result.
@@ -28,6 +28,20 @@ class SinkConfig(PluginConfig):
     drain_s: float = option(
         "how long the monitor goes on trying when all entries are over; `deliver` sends the rest", DRAIN_S, unit="s"
     )
+
+
+class SinkError(BenchError):
+    """The service of a sink said no, or said nothing; the text holds no secret."""
+
+    exit_code = EXIT_UNREACHABLE
+
+
+class TryAgain(SinkError):
+    """The service works, and asks to be left alone for `after_s` seconds."""
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 @dataclass(frozen=True, kw_only=True)
