@@ -23,6 +23,7 @@ _BUILTIN = (
     "oellm_bench.schedulers.fake",
     "oellm_bench.schedulers.slurm",
     "oellm_bench.sinks.files",
+    "oellm_bench.sinks.google_drive",
     "oellm_bench.sinks.mlflow",
     "oellm_bench.sinks.slack",
     "oellm_bench.sinks.wandb",

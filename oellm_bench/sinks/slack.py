@@ -78,7 +78,7 @@ class SlackSink(Sink):
         if wrong := self.problems():
             raise ConfigError(wrong)
         self._session_name, self._environment = session_name, env_data
-        self._receipts = Receipts.of(str(env_data["session_dir"]), str(env_data["sink_name"]))
+        self._receipts = Receipts.of(str(env_data["session_dir"]), str(env_data.get("sink_name", "slack")))
         self._report = self._make_report()
         self._report.session(self._overview(), at_once=True)
 

@@ -36,6 +36,10 @@ class Message:
         """Return plain JSON values."""
         return {"text": self.text, "blocks": list(self.blocks)}
 
+    def reduced(self) -> Message:
+        """Return what is left where Slack takes the blocks for wrong: the text alone."""
+        return Message(self.text, (section(f"{self.text}\n_Slack refused the details; results.json has them._"),))
+
 
 def header(text: str) -> Block:
     """Return a header; its text is shown as it is."""

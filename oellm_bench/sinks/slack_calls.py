@@ -17,6 +17,8 @@ _DEFAULT_WAIT_S = 30.0  # where a 429 does not say how long; what Slack's docume
 _PAGE = 200
 _MOST_PAGES = 50
 _LOOKED_BACK_S = 3600.0  # clocks disagree
+_GONE = frozenset({"message_not_found", "edit_window_closed", "cant_update_message"})
+_WRONG_BLOCKS = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "invalid_attachments"})
 _NO_LOOKUP = frozenset({"missing_scope", "not_in_channel", "not_allowed_token_type", "no_permission", "access_denied"})
 # The library writes addresses and headers at its debug level.
 _SILENT = logging.Logger("slack", level=logging.CRITICAL + 1)
@@ -28,6 +30,10 @@ class LookupDenied(SinkError):
 
 class MessageGone(SinkError):
     """The message was deleted, or may no longer be edited."""
+
+
+class BlocksRefused(SinkError):
+    """Slack takes the blocks of a message for wrong, and always will."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +135,13 @@ class SlackCalls:
         return Answer(data=response.data if isinstance(response.data, dict) else {})
 
     def _refuse(self, method: str, answer: Answer) -> None:
-        if answer.error in ("message_not_found", "edit_window_closed", "cant_update_message"):
-            raise MessageGone(f"Slack: {answer.error}")
-        kind = LookupDenied if method.startswith("conversations.") and answer.error in _NO_LOOKUP else SinkError
+        kind: type[SinkError] = SinkError
+        if answer.error in _GONE:
+            kind = MessageGone
+        elif answer.error in _WRONG_BLOCKS:
+            kind = BlocksRefused
+        elif method.startswith("conversations.") and answer.error in _NO_LOOKUP:
+            kind = LookupDenied
         raise kind(f"Slack refused {method}: {without(answer.error, self._token)}{_advice(answer.error)}")
 
 
@@ -149,7 +159,8 @@ class WebhookCalls:
         answer = self._patience.answered(lambda: self._request(message))
         if answer.error:
             said = without(answer.error, self._url)
-            raise SinkError(f"Slack's webhook answered {answer.status}: {said}{_advice(said)}")
+            kind = BlocksRefused if answer.error in _WRONG_BLOCKS else SinkError
+            raise kind(f"Slack's webhook answered {answer.status}: {said}{_advice(said)}")
 
     def _request(self, message: Mapping[str, Any]) -> Answer:
         from slack_sdk.errors import SlackClientError

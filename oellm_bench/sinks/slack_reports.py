@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from oellm_bench.sinks.base import Notice
 from oellm_bench.sinks.receipts import Receipts
 from oellm_bench.sinks.slack_blocks import Message
-from oellm_bench.sinks.slack_calls import WebhookCalls
+from oellm_bench.sinks.slack_calls import BlocksRefused, WebhookCalls
 from oellm_bench.sinks.slack_message import (
     Overview,
     entry_messages,
@@ -20,6 +21,8 @@ from oellm_bench.sinks.slack_message import (
     warnings_of,
 )
 from oellm_bench.sinks.slack_thread import SlackThread
+
+_log = logging.getLogger(__name__)
 
 
 class Report(abc.ABC):
@@ -112,5 +115,9 @@ class WebhookReport(Report):
         for number, message in enumerate(messages):
             sent = self._receipts.get(f"message:{key}/{number}")
             if sent is None:
-                self._calls.send(message.to_document())
+                try:
+                    self._calls.send(message.to_document())
+                except BlocksRefused as err:
+                    _log.warning("a message is sent without its details (%s)", err)
+                    self._calls.send(message.reduced().to_document())
                 self._receipts.put(f"message:{key}/{number}", sent=True)

@@ -13,7 +13,7 @@ from typing import Any
 from oellm_bench.sinks.base import SinkError
 from oellm_bench.sinks.receipts import Receipts
 from oellm_bench.sinks.slack_blocks import Message
-from oellm_bench.sinks.slack_calls import LookupDenied, MessageGone, SlackCalls
+from oellm_bench.sinks.slack_calls import BlocksRefused, LookupDenied, MessageGone, SlackCalls
 
 EVENT_TYPE = "oellm_bench"
 _PARENT = "parent"
@@ -72,12 +72,19 @@ class SlackThread:
                 return
         if intent is None:
             self._receipts.put(f"message:{key}", since=time.time(), ts="", digest="")
-        arguments = {**self._arguments(key, message), **({"thread_ts": thread} if thread else {})}
-        self._receipts.put(f"message:{key}", ts=self._calls.post(arguments), digest=_digest(message))
+        place = {"thread_ts": thread} if thread else {}
+        try:
+            ts = self._calls.post({**self._arguments(key, message), **place})
+        except BlocksRefused as err:
+            _log.warning("a message is sent without its details (%s)", err)
+            ts = self._calls.post({**self._arguments(key, message.reduced()), **place})
+        self._receipts.put(f"message:{key}", ts=ts, digest=_digest(message))
 
     def _update(self, key: str, message: Message, thread: str) -> None:
         try:
             self._calls.update({**self._arguments(key, message), "ts": self._ts(key)})
+        except BlocksRefused as err:
+            _log.warning("a message keeps its older text (%s)", err)
         except MessageGone as err:
             # Posted anew where somebody deleted it; a workspace that closes editing keeps the older text.
             _log.warning("a message of the session can no longer be changed (%s)", err)

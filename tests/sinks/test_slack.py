@@ -37,11 +37,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def config_of(slack: SlackServer, **more: Any) -> dict[str, Any]:
-    return {"channel_id": CHANNEL, "base_url": slack.base_url, "update_interval_s": 0, "timeout_s": 2, **more}
+    return {"channel_id": CHANNEL, "base_url": slack.base_url, "update_interval_s": 0, "timeout_s": 30, **more}
 
 
 def begun(slack: SlackServer, folder: Path, entries: int = 2, **more: Any) -> SlackSink:
-    told = {key: more.pop(key) for key in ("run_reason", "viewer_url") if key in more}
+    told = {key: more.pop(key) for key in ("run_reason", "viewer_url", "sink_name") if key in more}
     sink = SlackSink(SlackSinkConfig(**config_of(slack, **more)))
     sink.initialize("nightly_1", environment(folder, entries, **told))
     return sink
@@ -209,7 +209,8 @@ def test_after_a_fault_everything_is_there_once(slack, folder, fault):
     for method in ("chat.postMessage", "chat.update"):
         slack.fail(method, fault)
     slack.faults["chat.postMessage"] += [Fault(takes=True), fault]
-    errors = told_until_taken(SlackSink(SlackSinkConfig(**config_of(slack))), folder, result("a"), result("b"))
+    config = config_of(slack, timeout_s=2 if fault.holds else 30)
+    errors = told_until_taken(SlackSink(SlackSinkConfig(**config)), folder, result("a"), result("b"))
     assert len(slack.parents) == 1
     assert [shown(reply).splitlines()[0] for reply in slack.replies()] == ["a: Success", "b: Success"]
     assert "*Run status:* complete" in shown(slack.parents[0])
@@ -272,6 +273,16 @@ def test_receipts_that_cannot_be_read_are_kept_and_slack_is_asked(slack, folder)
     assert (folder / "sinks" / f"{receipts.name}.corrupt").exists()
 
 
+def test_what_slack_takes_for_wrong_is_told_without_details(slack, folder):
+    bot, hook = begun(slack, folder, 1), begun(slack, folder, 1, mode="webhook", sink_name="hook")
+    slack.fail("chat.postMessage", Fault(error="invalid_blocks"))
+    slack.fail("webhook", Fault(status=400, error="invalid_blocks"))
+    for sink in (bot, hook):
+        told_until_taken(sink, folder, result("a", **FAILED), tries=1)
+    assert shown(slack.replies()[0]).startswith("a: Failed (timeout)\n_Slack refused the details")
+    assert "_Slack refused the details" in shown(slack.hooked[0])
+
+
 @pytest.mark.parametrize(
     ("error", "advice"), [("channel_not_found", "invite the bot"), ("invalid_auth", "export the bot's own")]
 )
@@ -287,7 +298,7 @@ def test_a_refusal_says_what_to_do(slack, folder, error, advice):
 @pytest.mark.parametrize("done_first", [True, False], ids=["taken", "not taken"])
 def test_killed_at_every_single_request_there_is_one_parent_and_one_reply_an_entry(slack, folder, tmp_path, done_first):
     results = [result("a"), result("b", **FAILED)]
-    document = {"module": "oellm_bench.sinks.slack", "sink": "SlackSink", "config": config_of(slack, timeout_s=30)}
+    document = {"module": "oellm_bench.sinks.slack", "sink": "SlackSink", "config": config_of(slack)}
     document |= {"environment": environment(folder, 2), "results": results}
     (tmp_path / "session.json").write_text(json.dumps(document))
     kills: set[str] = set()
