@@ -43,6 +43,7 @@ class DriveServer:
     problems: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
+    lagging: bool = False  # a search does not find what was made since
     kill: Any = None  # what -> (pid, whether the request is done first), or None
 
     def __post_init__(self) -> None:
@@ -175,6 +176,7 @@ class DriveServer:
             self.problems.append(f"list: {query}")
             return _json(400, {"error": {"code": 400, "message": "Invalid Value"}})
         found = [f for f in self.files.values() if f.get("appProperties", {}).get(match[1]) == match[2]]
+        found = [] if self.lagging else found
         start = int(query.get("pageToken", "0"))
         more = {"nextPageToken": str(start + 2)} if start + 2 < len(found) else {}
         return _json(200, {"files": [_known(file) for file in found[start : start + 2]], **more})

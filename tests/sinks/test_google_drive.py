@@ -184,6 +184,14 @@ def test_a_token_that_has_run_out_is_fetched_anew(drive, folder):
     assert drive.count("token") == 2
 
 
+def test_what_a_search_does_not_find_yet_is_not_made_twice(drive, folder):
+    drive.lagging = True
+    for what in ("folder", "multipart"):
+        drive.fail(what, Fault(takes=True, drops=True), Fault(takes=True), Fault(takes=True, drops=True))
+    told_until_taken(made(drive, folder), folder)
+    assert is_whole(drive)
+
+
 # Large files.
 
 
@@ -209,7 +217,9 @@ def test_an_upload_that_drive_has_forgotten_begins_again(drive, folder, large):
     with pytest.raises(SinkError):
         sink.process_result(result("a"))
     drive.forget_uploads()
-    told_until_taken(sink, folder)
+    with pytest.raises(SinkError, match="404"):
+        sink.process_result(result("a"))
+    sink.process_result(result("a"))
     assert drive.tree()["nightly_1/a/artifacts/large.bin"] == large
 
 
