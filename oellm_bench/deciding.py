@@ -126,4 +126,5 @@ class _Judge:
     @functools.cached_property
     def _brakes(self) -> list[str]:
         """Why no more entries are started, by the index of the settings."""
-        return [brake(self.state, settings.restart) for settings in self.settings]
+        expected = {entry.id for entry in self.plan.entries if entry.expected_failure}
+        return [brake(self.state, settings.restart, expected) for settings in self.settings]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.core.result import ErrorMode
@@ -62,15 +62,16 @@ def without_progress(entry: EntryState) -> int:
     return count
 
 
-def brake(state: SessionState, config: RestartConfig) -> str:
-    """Return why no more entries are to be started, empty where they are.
+def brake(state: SessionState, config: RestartConfig, expected: Collection[str] = ()) -> str:
+    """Return why no more entries are to be started, empty where they are. `expected`: ids of those that are to fail.
 
     A cancel by a person is no failure, nor is what was given up because of another entry.
     """
     over = [e for e in state.entries.values() if e.over and not e.cancelled and e.given_up is None]
     if len(over) < config.brake_after or config.max_failed_share >= 1:
         return ""
-    failed = sum(entry.last is None or entry.last.mode is not ErrorMode.SUCCESS for entry in over)
+    counted = (entry for entry in over if entry.id not in expected)
+    failed = sum(entry.last is None or entry.last.mode is not ErrorMode.SUCCESS for entry in counted)
     if failed <= config.max_failed_share * len(over):
         return ""
     share = f"more than {config.max_failed_share:.0%}"

@@ -12,6 +12,7 @@ from oellm_bench.actions.commands import ActionRunner
 from oellm_bench.cancelling import Canceller
 from oellm_bench.clock import Clock
 from oellm_bench.core.events import Ended, Event, Noticed, SessionFinished
+from oellm_bench.core.expectation import is_as_expected
 from oellm_bench.core.job import Snapshot
 from oellm_bench.core.layout import AttemptLayout, EntryLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
@@ -274,7 +275,7 @@ class Monitor:
         if not self.delivery.may_end(self.store.state, self.clock.now()):
             return False
         results = list(self._finished_results())
-        passed = sum(result.success for result in results)
+        passed = sum(is_as_expected(self._planned(r.id).expected_failure, r.error_mode) for r in results)
         finished = SessionFinished(at=self.clock.now(), passed=passed, failed=len(results) - passed)
         self._commit(lambda: [finished])
         self.store.archive()

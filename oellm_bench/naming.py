@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from oellm_bench.errors import Problem
-from oellm_bench.placeholders import by_key_or_suffix, expand, literal_parts, value_text
+from oellm_bench.placeholders import by_key_or_suffix, expand, literal_parts, names_in, value_text, without
 
+REPETITION = "repetition"  # the parameter that counts them, from 1
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@,-]*")
 _UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9._=+@,-]+")
 # What an entry's folder has of its own.
@@ -66,6 +67,25 @@ def entry_name(template: str, parameters: Mapping[str, Any], entry_id: str, proj
     else:
         text = "_".join(f"{key.rsplit('.', 1)[-1]}{value}" for key, value in texts.items()) or project
     return _safe(text, entry_id)
+
+
+def without_repetition(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the repetitions of a point have in common."""
+    return {key: value for key, value in parameters.items() if key != REPETITION}
+
+
+def repetition_names(
+    template: str, parameters: Mapping[str, Any], ids: tuple[str, str], project: str
+) -> tuple[str, str]:
+    """Return the name of one repetition, and that of its group: the name without the number.
+
+    `ids`: its own, and the one that all repetitions share. Raises as `entry_name` does.
+    """
+    entry_id, shared_id = ids
+    group = entry_name(without(template, REPETITION), without_repetition(parameters), shared_id, project)
+    if REPETITION in names_in(template):
+        return entry_name(template, parameters, entry_id, project), group
+    return f"{group}_r{parameters[REPETITION]}", group
 
 
 def _safe(text: str, entry_id: str) -> str:

@@ -69,6 +69,11 @@ def literal_parts(template: str) -> str:
     return _TOKEN.sub(lambda match: match.group()[0] if match["name"] is None else "", template)
 
 
+def without(template: str, name: str) -> str:
+    """Return a template of a name without a placeholder, and without the letters and marks that lead up to it."""
+    return re.sub(rf"[._=+@,-]*[A-Za-z]*\{{\s*{re.escape(name)}\s*\}}", "", template).strip("._=+@,-")
+
+
 def by_key_or_suffix(values: Mapping[str, str], keys: Sequence[str]) -> Callable[[str], str | None]:
     """Return a lookup by full dotted key, or by its last part where only one key ends so."""
     short: dict[str, list[str]] = {}

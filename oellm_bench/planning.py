@@ -27,7 +27,7 @@ from oellm_bench.identifying import fingerprint_of, identity_of, paths_of
 from oellm_bench.launchers.base import Launcher, Place
 from oellm_bench.launchers.prefix import srun_argv
 from oellm_bench.leaks import refuse_secrets
-from oellm_bench.naming import entry_name
+from oellm_bench.naming import entry_name, repetition_names, without_repetition
 from oellm_bench.ordering import with_predecessors
 from oellm_bench.placeholders import value_text
 from oellm_bench.rendering import directives as sbatch
@@ -58,6 +58,7 @@ class _Draft:
 
     id: str
     name: str
+    group: str
     point: ConfiguredPoint
     launch: LaunchCommand
     launcher: tuple[str, ...]
@@ -146,16 +147,28 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     if container.isolates and launch.argv[0] == sys.executable:
         launch = replace(launch, argv=("python3", *launch.argv[1:]))  # the image has its own
     entry_id = identity_of(point, launch, launcher)
-    name = point.name or entry_name(project.sweep.name_template, point.parameters, entry_id, project.project.name)
+    name, group = _names(point, entry_id, launch, launcher)
     return _Draft(
         id=entry_id,
         name=name,
+        group=group,
         point=point,
         launch=launch,
         launcher=launcher,
         container=container,
         contract=backend.contract,
     )
+
+
+def _names(point: ConfiguredPoint, entry_id: str, launch: LaunchCommand, launcher: Sequence[str]) -> tuple[str, str]:
+    """Return the name of an entry and that of its group."""
+    sweep, project = point.project.sweep, point.project.project.name
+    if point.name or sweep.repeat == 1:
+        name = point.name or entry_name(sweep.name_template, point.parameters, entry_id, project)
+        return name, point.group or name
+    shared_id = identity_of(replace(point, parameters=without_repetition(point.parameters)), launch, launcher)
+    name, group = repetition_names(sweep.name_template, point.parameters, (entry_id, shared_id), project)
+    return name, point.group or group
 
 
 def _clashes(drafts: Sequence[_Draft]) -> list[Problem]:
@@ -221,7 +234,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         progress=draft.launch.progress,
         resume=filled.resume,
         image=str(getattr(project.container, "image", "")),
-        group=draft.point.group or draft.name,
+        group=draft.group,
         expected_failure=project.project.expected_failure,
         sink_data=project.sink_data,
         merge_output=project.project.merge_output,

@@ -24,6 +24,7 @@ class Session:
     """What session.json holds. `session8` is the part of the id that stands in every job name.
 
     `monitor_job`: options of sbatch for the monitor as a job. `viewer_url`: where people find its report.
+    `metrics`: what is good for metrics, by pattern.
 
     `scheduler` and `sinks` are the typed configurations as plain values; secrets are in them by name only.
     """
@@ -48,6 +49,7 @@ class Session:
     environment: Mapping[str, str] = field(default_factory=dict)
     run_reason: str = ""
     viewer_url: str = ""
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @functools.cached_property
     def layout(self) -> SessionLayout:
@@ -209,6 +211,22 @@ def _candidates(base_output_dir: Path, project: str) -> Iterator[Session]:
         belongs = base_output_dir in (Path(session.state_dir).parent, Path(session.session_dir).parent)
         if session.project == project and belongs:
             yield session
+
+
+def campaign_of(reference: str | None) -> Session:
+    """Return the newest session of the project of that name, else what `find_session` finds. Raises UsageError."""
+    named = (session for session in sessions_in(known_sessions()) if session.project == reference)
+    return next(named, None) or find_session(reference)
+
+
+def campaign_sessions(session: Session) -> list[Session]:
+    """Return the sessions of the same project and state folder, oldest first, this one among them."""
+    bases = dict.fromkeys((Path(session.state_dir).parent, Path(session.session_dir).parent))
+    below = [path.parent for base in bases for path in base.glob("*/session.json")]
+    folders = dict.fromkeys([*below, *known_sessions(), Path(session.session_dir)])
+    found = {other.session_dir: other for other in sessions_in(folders)}
+    same = [s for s in found.values() if (s.project, s.state_dir) == (session.project, session.state_dir)]
+    return sorted(same, key=lambda other: (other.created_at, other.id))
 
 
 def remember(session_dir: Path) -> None:

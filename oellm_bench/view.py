@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.core.expectation import is_as_expected
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import EntryResult, ErrorMode
@@ -131,6 +132,17 @@ def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout
         ended_at=attempt.ended_at,
         parameters=planned.parameters,
         resources=used(read_heartbeat(layout.entry(planned.name).attempt(attempt.number).heartbeat, attempt.number)),
+    )
+
+
+def went_as_expected(plan: Plan, state: SessionState) -> bool:
+    """Tell whether every entry that was selected is over and ended as it was expected to."""
+    return all(
+        entry.over
+        and entry.last is not None
+        and entry.last.mode is not None
+        and is_as_expected(plan.by_id[entry.id].expected_failure, entry.last.mode.value)
+        for entry in state.entries.values()
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oellm_bench.clock import Clock, SystemClock
+from oellm_bench.comparison.references import with_references
 from oellm_bench.config.compose import Composition, compose_variants
 from oellm_bench.config.project import base_project
 from oellm_bench.core.layout import StateLayout
@@ -129,11 +130,12 @@ def prepared(plan: Planner, find: Finder, session_dir: Path, session8: str, agai
     if known is not None:
         session_dir, session8 = Path(known.session_dir), known.session8
         campaign = plan(session_dir, _indices(read_plan(known.layout.sweep)))
+    session = known if known is not None and known.store().begun else None
     return Prepared(
-        campaign=campaign,
+        campaign=campaign if session is not None else _with_references(campaign),
         session_dir=session_dir,
         session8=session8,
-        session=known if known is not None and known.store().begun else None,
+        session=session,
         find=find,
         again=again,
     )
@@ -155,10 +157,17 @@ def _for_folder(plan: Planner, folder: Path, again: Callable[[], Prepared]) -> P
     if (folder / "session.json").is_file():
         known = read_session(folder)
         session8, previous = known.session8, _indices(read_plan(known.layout.sweep))
-    campaign = plan(folder, previous)
+    campaign = _with_references(plan(folder, previous))
     return Prepared(
         campaign=campaign, session_dir=folder, session8=session8, session=None, find=open_session, again=again
     )
+
+
+def _with_references(campaign: Campaign) -> Campaign:
+    """Return a campaign with what its requirements take from its baseline; frozen once it is submitted."""
+    project = campaign.project.project
+    state = StateLayout(state_folder(project.base_output_dir, project.state_dir))
+    return replace(campaign, plan=with_references(campaign.plan, state))
 
 
 def _indices(plan: Plan) -> dict[str, int]:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from oellm_bench import __version__
+from oellm_bench.cli.comparing_arguments import baseline_arguments, compare_arguments, history_arguments
 
 _MOST_JOBS = 1_000_000
 
@@ -31,6 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
     _deliver(verbs.add_parser("deliver", help="hand sinks what they have not taken while a session was watched"))
     _results(verbs.add_parser("results", help="metrics and requirements of a session's entries"))
     _matrix(verbs.add_parser("matrix", help="run, list or check a benchmark matrix of the Curator formats"))
+    compare_arguments(verbs.add_parser("compare", help="a session against its baseline: better, same or worse"))
+    baseline_arguments(verbs.add_parser("baseline", help="choose the session that a campaign is held against"))
+    history_arguments(
+        verbs.add_parser("history", help="a metric over the sessions of a campaign, and where it changed")
+    )
     _simulate(verbs.add_parser("simulate", help="run a campaign on a simulated cluster, to compare policies"))
     _options(verbs.add_parser("options", help="every field of the configuration"))
     return parser

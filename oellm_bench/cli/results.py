@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oellm_bench.cli.table import cell, console, encodable, print_json, table
+from oellm_bench.cli.table import console, encodable, markdown, print_json, table
+from oellm_bench.core.expectation import expectation_note, is_as_expected
 from oellm_bench.core.plan import PlannedEntry, read_plan
 from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED
@@ -23,7 +24,7 @@ _MOST_METRICS = 8  # in the table; the other forms have all of them
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the results and return 1 where an entry has not passed."""
+    """Print the results and return 1 where an entry has not ended as expected."""
     set_up(verbose=args.verbose)
     session = find_session(args.session)
     sys.stderr.write(f"{session.id}\n")
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_results(session: Session, form: str | None) -> int:
-    """Print the results of a session in one of the forms; return 0 where every entry has passed."""
+    """Print the results of a session in one of the forms; return 0 where every entry ended as expected."""
     rows = result_rows(session)
     if form == "json":
         print_json({"schema_version": SCHEMA_VERSION, "session": session.id, "entries": rows})
@@ -43,7 +44,7 @@ def print_results(session: Session, form: str | None) -> int:
         console().print(table(*_table(rows, _MOST_METRICS)))
     if any(not row["error_mode"] for row in rows) or not rows:
         sys.stderr.write(f"not everything is over; `oellm-bench monitor --session {session.id}` collects results\n")
-    return EXIT_DONE if rows and all(row["success"] for row in rows) else EXIT_NOT_PASSED
+    return EXIT_DONE if rows and all(row["as_expected"] for row in rows) else EXIT_NOT_PASSED
 
 
 def result_rows(session: Session) -> list[dict[str, Any]]:
@@ -68,7 +69,10 @@ def _row(result: EntryResult, entry: EntryState, planned: PlannedEntry) -> dict[
     return {
         "name": result.name,
         "id": result.id,
+        "group": planned.group or planned.name,
         "success": result.success,
+        "expected_failure": planned.expected_failure,
+        "as_expected": is_as_expected(planned.expected_failure, result.error_mode),
         "error_mode": result.error_mode,
         "state": entry_state(entry),
         "reason": result.reason,
@@ -77,6 +81,7 @@ def _row(result: EntryResult, entry: EntryState, planned: PlannedEntry) -> dict[
         "metrics": dict(result.metrics),
         "requirements": len(planned.requirements),
         "requirements_not_met": list(result.requirements_not_met),
+        "requirements_told": list(result.requirements_told),
         "exec_time_s": result.exec_time_s,
     }
 
@@ -102,11 +107,17 @@ def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[st
             *(row["parameters"].get(name) for name in parameters),
             *(row["metrics"].get(name) for name in metrics),
             _met(row),
-            "; ".join(row["requirements_not_met"]) or row["reason"],
+            _note(row),
         ]
         for row in rows
     ]
     return header, cells
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    said = "; ".join(row["requirements_not_met"]) or row["reason"]
+    expectation = expectation_note(row["expected_failure"], row["error_mode"])
+    return "; ".join(filter(None, (expectation, said, *row["requirements_told"])))
 
 
 def _outcome(row: Mapping[str, Any]) -> str:
@@ -138,7 +149,4 @@ def _cell(value: object) -> object:
 
 
 def _print_markdown(rows: Sequence[Mapping[str, Any]]) -> None:
-    header, cells = _table(rows, None)
-    lines = [[cell(value).replace("|", "\\|") for value in line] for line in [header, *cells]]
-    lines.insert(1, ["---"] * len(header))
-    sys.stdout.write("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    sys.stdout.write(markdown(*_table(rows, None)))

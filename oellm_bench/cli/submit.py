@@ -20,7 +20,6 @@ from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.core.events import Selected, Submitted
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, read_plan
-from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, ConfigError, UsageError
 from oellm_bench.fileio import file_lock
 from oellm_bench.log import set_up
@@ -31,7 +30,7 @@ from oellm_bench.shell import command_line
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.state.store import SessionStore
-from oellm_bench.view import entry_state, session_view
+from oellm_bench.view import entry_state, session_view, went_as_expected
 from oellm_bench.watch import watch_settings
 
 SCHEMA_VERSION = 1
@@ -73,8 +72,7 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     session, store = _settled(args, prepared, clock)
     if store.state.finished:
         _log.warning("session %s has ended: nothing is submitted", session.id)
-        passed = all(entry.last and entry.last.mode is ErrorMode.SUCCESS for entry in store.state.entries.values())
-        return session, EXIT_DONE if passed else EXIT_NOT_PASSED
+        return session, EXIT_DONE if went_as_expected(read_plan(session.layout.sweep), store.state) else EXIT_NOT_PASSED
     plan = read_plan(session.layout.sweep)
     submitter = make_submitter(session, plan, store, clock)
     submitter.recover()

@@ -37,6 +37,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return result
 
 
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as Markdown; text of jobs makes neither columns nor HTML of its own."""
+    lines = [[cell(value).replace("|", "\\|").replace("<", "&lt;") for value in line] for line in [columns, *rows]]
+    lines.insert(1, ["---"] * len(columns))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def cell(value: object) -> str:
     """Return a value as it stands in a table: short, control characters out, fit for stdout."""
     if value is None or value == "":

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from oellm_bench.assemble import make_monitor
 from oellm_bench.cli.live import LiveTable
 from oellm_bench.clock import Clock, SystemClock
+from oellm_bench.core.expectation import expectation_note, is_as_expected
+from oellm_bench.core.plan import Plan
 from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, AlreadyWatched
 from oellm_bench.monitor import Cycle, Monitor
@@ -95,7 +97,7 @@ def _renewing(lease: Lease, clock: Clock) -> Callable[[], None]:
 
 
 def exit_code(monitor: Monitor) -> int:
-    """Return 0 where every entry passed and every sink worked, else 1."""
+    """Return 0 where every entry ended as expected and every sink worked, else 1."""
     plan, layout = monitor.plan, monitor.session.layout
     results = [final_result(plan.by_id[entry.id], entry, layout) for entry in monitor.store.state.entries.values()]
     untold = leftovers(monitor.session.sinks, plan, monitor.store.state)
@@ -104,16 +106,26 @@ def exit_code(monitor: Monitor) -> int:
     undone = [action for action in monitor.store.state.actions.values() if not action.done]
     for action in undone:
         sys.stderr.write(f"oellm-bench: action {action.queued.name} failed: {action.message}\n")
-    passed = all(result.success for result in results) and not untold and not undone
-    sys.stderr.write(f"{summary(results)}; {layout.root}\n")
-    return EXIT_DONE if passed else EXIT_NOT_PASSED
+    for result in results:
+        if result.success and plan.by_id[result.id].expected_failure:
+            note = expectation_note(plan.by_id[result.id].expected_failure, result.error_mode)
+            sys.stderr.write(f"oellm-bench: {result.name} {note}\n")
+    as_expected = all(is_as_expected(plan.by_id[result.id].expected_failure, result.error_mode) for result in results)
+    sys.stderr.write(f"{summary(results, plan)}; {layout.root}\n")
+    return EXIT_DONE if as_expected and not untold and not undone else EXIT_NOT_PASSED
 
 
-def summary(results: Sequence[EntryResult]) -> str:
+def summary(results: Sequence[EntryResult], plan: Plan) -> str:
     """Return how a session went in one line."""
     passed = sum(result.success for result in results)
-    modes = Counter(result.error_mode for result in results if not result.success)
+    expected = [
+        result
+        for result in results
+        if not result.success and is_as_expected(plan.by_id[result.id].expected_failure, result.error_mode)
+    ]
+    modes = Counter(result.error_mode for result in results if not result.success and result not in expected)
     failed = ", ".join(f"{count} {mode}" for mode, count in modes.most_common())
     restarted = sum(result.attempt > 1 for result in results)
-    words = [f"{passed} of {len(results)} passed", *([failed] if failed else [])]
+    words = [f"{passed} of {len(results)} passed", *([f"{len(expected)} failed as expected"] if expected else [])]
+    words += [failed] if failed else []
     return ", ".join([*words, *([f"{restarted} restarted"] if restarted else [])])

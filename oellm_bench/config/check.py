@@ -14,7 +14,9 @@ from oellm_bench.backends.base import Backend
 from oellm_bench.conditions.base import Condition
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
+from oellm_bench.core.metric import metric_problems
 from oellm_bench.core.plugin import PluginConfig
+from oellm_bench.core.requirement import requirement_problems
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.launchers.base import Launcher
@@ -77,7 +79,8 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.backend, "", lambda: _environment_problems("backend", getattr(project.backend, "environment", {}))),
         (project.slurm.client, "", lambda: _client_problems(project)),
         (project.sinks, "", lambda: _sink_problems(project)),
-        (project.requirements, "", lambda: _requirement_problems(project)),
+        (project.requirements, "", lambda: requirement_problems(project.requirements)),
+        (project.metrics, "", lambda: metric_problems(project.metrics)),
         (project.restart, "", lambda: _restart_problems(project)),
         (project.monitoring, "", lambda: _monitoring_problems(project)),
         (project.ray, "", lambda: _number_problems("ray", project.ray)),
@@ -159,18 +162,6 @@ def _environment_problems(section: str, environment: Mapping[str, Any]) -> list[
         if is_secret_name(name) and len(str(value)) >= SHORTEST_SECRET
     ]
     return [*names, *secrets]
-
-
-def _requirement_problems(project: Project) -> list[Problem]:
-    problems = []
-    for index, bound in enumerate(project.requirements):
-        low, high, where = bound.min_value, bound.max_value, f"requirements.{index}"
-        if bound.exact_value is not None and (low, high) != (None, None):
-            problems.append(Problem(what="exact_value stands beside another bound", where=where, fix="keep one"))
-        if low is not None and high is not None and low > high:
-            what = f"min_value {low} is above max_value {high}"
-            problems.append(Problem(what=what, where=where, fix="no value can meet both"))
-    return problems
 
 
 def _restart_problems(project: Project) -> list[Problem]:

@@ -13,12 +13,12 @@ from oellm_bench.config.compose import Composition, Variant
 from oellm_bench.config.provenance import OverlaidProvenance
 from oellm_bench.config.resolve import Dependents, Unresolved, resolve
 from oellm_bench.config.schema import Project, SweepConfig
-from oellm_bench.config.sweep import Point, expand, keys_of
+from oellm_bench.config.sweep import Point, expand, keys_of, repeated
 from oellm_bench.config.typing import Fault, FaultyConfig, field_types, parse
 from oellm_bench.errors import ConfigError, Problem, nearest
 
 # Sections without packaged values, where null is what YAML has when all items are commented out.
-_MAY_BE_NULL = frozenset({"datasets", "paths", "requirements", "sink_data", "sweep"})
+_MAY_BE_NULL = frozenset({"datasets", "metrics", "paths", "requirements", "sink_data", "sweep"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ def _resolved(variant: Variant, sections: _Sections) -> dict[str, Any]:
 
 def _located_expand(sweep: SweepConfig, swept: Mapping[str, Sequence[Any]], variant: Variant) -> list[Point]:
     try:
-        return expand(sweep, swept, variant.choices)
+        return repeated(expand(sweep, swept, variant.choices), sweep.repeat)
     except ConfigError as err:
         raise ConfigError(
             Problem(what=p.what, where=variant.provenance.where(p.where), fix=p.fix) for p in err.problems

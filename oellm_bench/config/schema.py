@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from oellm_bench.backends.base import Backend
 from oellm_bench.core.capture import Capture
+from oellm_bench.core.metric import MetricRule
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.requirement import Requirement
@@ -102,6 +103,7 @@ class SweepConfig:
     )
     base_values: dict[str, Any] = option("values every point has unless its axes say otherwise", factory=dict)
     name_template: str = option("name of an entry, e.g. lr{lr}_bs{bs}; empty: from the axes", "")
+    repeat: int = option("how often each point is run; {repetition} counts from 1", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,7 @@ class Project:
     paths: dict[str, str] = option("any other path by name: {path:name}", factory=dict)
     requirements: tuple[Requirement, ...] = option("bounds on metrics", ())
     sink_data: dict[str, dict[str, Any]] = option("what single sinks are told of the entry, by sink", factory=dict)
+    metrics: dict[str, MetricRule] = option("what is good for metrics, by pattern, for `compare`", factory=dict)
     sweep: SweepConfig = option("the sweep")
     simulation: SimulationConfig = option("what `simulate` assumes", factory=SimulationConfig)
 

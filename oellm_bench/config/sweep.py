@@ -9,6 +9,7 @@ from typing import Any
 from oellm_bench.config.resolve import leaves, useless_value
 from oellm_bench.config.schema import SweepConfig
 from oellm_bench.errors import ConfigError, Problem
+from oellm_bench.naming import REPETITION
 
 Point = dict[str, Any]
 
@@ -31,6 +32,20 @@ def expand(sweep: SweepConfig, swept: Mapping[str, Sequence[Any]], groups: Colle
             points.append({**(sweep.base_values or {}), **dict(zip(merged, combination, strict=True))})
     _refuse_repeats(points)
     return points
+
+
+def repeated(points: Sequence[Point], times: int) -> list[Point]:
+    """Return each point `times` times, numbered from 1; once is as it is. Raises ConfigError."""
+    if times < 1:
+        raise ConfigError(
+            Problem(what=f"repeat: {times} leaves nothing to run", where="sweep.repeat", fix="give 1 or more")
+        )
+    if times == 1:
+        return list(points)
+    if any(REPETITION in point for point in points):
+        what = f"the sweep has an axis '{REPETITION}' and repeats its points"
+        raise ConfigError(Problem(what=what, where="sweep.repeat", fix="give the axis another name"))
+    return [{**point, REPETITION: number} for point in points for number in range(1, times + 1)]
 
 
 def keys_of(points: Sequence[Point]) -> list[str]:

@@ -210,6 +210,16 @@ class StateLayout:
         """Held while a submit looks for the session to go on with, or makes one."""
         return self.root / "submit.lock"
 
+    @property
+    def baseline(self) -> Path:
+        """The session each project is held against."""
+        return self.root / "baseline.json"
+
+    @property
+    def baseline_lock(self) -> Path:
+        """Held while a baseline is chosen."""
+        return self.root / "baseline.lock"
+
     def scheduler(self, class_name: str) -> Path:
         """Return the folder of a scheduler's own files: the embedded one's jobs, the ledger of calls of a real one."""
         return self.root / ("fake-slurm" if class_name == "FakeSlurmClient" else "slurm")

@@ -99,6 +99,7 @@ class EntryResult:
 
     `metrics` and `params` are the script's own; `exec_time_s` is the command's run time,
     `resources` what it used: `cpu_s`, `peak_rss_bytes`, ...; `resumed_from`: the checkpoint it went on from.
+    `requirements_told`: what else there is to say of requirements: misses that were expected, what was not judged.
     """
 
     name: str
@@ -117,14 +118,33 @@ class EntryResult:
     stages: Mapping[str, Any] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
     requirements_not_met: tuple[str, ...] = ()
+    requirements_told: tuple[str, ...] = ()
     resumed_from: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
+    def figures(self) -> dict[str, Any]:
+        """Return everything that requirements may name, by that name."""
+        return {**self.resources, **flat_stages(self.stages), **self.metrics, "exec_time_s": self.exec_time_s}
+
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> EntryResult:
         """Read what `to_document` wrote. Raises TypeError or KeyError for anything else."""
         values = {key: value for key, value in document.items() if key != "schema_version"}
+        values["requirements_told"] = tuple(values.get("requirements_told", ()))
         return cls(**{**values, "requirements_not_met": tuple(values["requirements_not_met"])})
+
+
+def flat_stages(stages: Any) -> dict[str, Any]:
+    """Return the figures of the stages under one name each; nothing where they are not of our shape."""
+    try:
+        return {
+            f"task_{stage}_{metric}_{figure}": value
+            for stage, metrics in stages.items()
+            for metric, figures in metrics.items()
+            for figure, value in figures.items()
+        }
+    except AttributeError:
+        return {}

@@ -7,9 +7,9 @@ from typing import Any
 
 from oellm_bench.core.layout import EntryLayout
 from oellm_bench.core.plan import PlannedEntry
-from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
+from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord, flat_stages
 from oellm_bench.results.reading import ReadObject, read_object
-from oellm_bench.results.requirements import unmet
+from oellm_bench.results.requirements import Judgement, judge
 
 
 def collect(
@@ -30,12 +30,12 @@ def collect(
     stages = read_object(layout.benchmark_results / "tasks.json").values.get("stages", {})
     exec_time_s = None if record.returncode is None else max(0.0, record.ended_at - record.started_at)
     mode, reason = _verdict(entry, record, metrics)
-    missed: tuple[str, ...] = ()
+    judged = Judgement(missed=(), told=())
     if mode is ErrorMode.SUCCESS:
         own = {**(resources or {}), "exec_time_s": exec_time_s}
-        missed = unmet(entry.requirements, {**own, **flat_stages(stages), **metrics.values, "exec_time_s": exec_time_s})
-        if missed:
-            mode, reason = ErrorMode.REQUIREMENTS_NOT_MET, "; ".join(missed)
+        judged = judge(entry.requirements, {**own, **flat_stages(stages), **metrics.values, "exec_time_s": exec_time_s})
+        if judged.missed:
+            mode, reason = ErrorMode.REQUIREMENTS_NOT_MET, "; ".join(judged.missed)
         else:
             notes = [f"{found.defect}; left out" for found in (params, metrics) if found.is_broken]
             reason = "; ".join([*notes, *([note] if note else [])])
@@ -55,21 +55,9 @@ def collect(
         metrics=metrics.writable,
         stages=stages if isinstance(stages, Mapping) else {},
         resources=resources or {},
-        requirements_not_met=missed,
+        requirements_not_met=judged.missed,
+        requirements_told=judged.told,
     )
-
-
-def flat_stages(stages: Any) -> dict[str, Any]:
-    """Return the figures of the stages under one name each; nothing where they are not of our shape."""
-    try:
-        return {
-            f"task_{stage}_{metric}_{figure}": value
-            for stage, metrics in stages.items()
-            for metric, figures in metrics.items()
-            for figure, value in figures.items()
-        }
-    except AttributeError:
-        return {}
 
 
 def _verdict(entry: PlannedEntry, record: ExitRecord, metrics: ReadObject) -> tuple[ErrorMode, str]:

@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from oellm_bench.core.reference import Reference, parse_reference
 from oellm_bench.core.requirement import Requirement
 
 _LONGEST_VALUE = 60  # characters of a value that a message quotes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What requirements say of metrics: `missed` fails the entry, `told` is worth knowing and fails nothing.
+
+    `told`: misses that were expected, what is met against expectation, references that have no value.
+    """
+
+    missed: tuple[str, ...]
+    told: tuple[str, ...]
+
+
+def judge(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> Judgement:
+    """Hold the metrics against every requirement."""
+    missed: list[str] = []
+    told: list[str] = []
+    for requirement in requirements:
+        found = unmet([requirement], metrics)
+        reason = requirement.expected_failure
+        if reason:
+            told.extend(f"{message} (expected: {reason})" for message in found)
+        else:
+            missed.extend(found)
+        if _is_open(requirement):
+            told.append(f"{requirement.metric}: not judged against the baseline, there was none when it was planned")
+        elif reason and not found:
+            told.append(f"{requirement.metric}: met, though it is expected not to be ({reason}): take that out")
+    return Judgement(missed=tuple(missed), told=tuple(told))
 
 
 def unmet(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -18,6 +49,8 @@ def unmet(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> tu
     """
     messages: list[str] = []
     for requirement in requirements:
+        if _is_open(requirement) and (requirement.min_value, requirement.max_value) == (None, None):
+            continue
         if requirement.metric not in metrics:
             messages.append(f"{requirement.metric}: missing, {_bounds(requirement)}")
         elif requirement.exact_value is not None:
@@ -49,7 +82,38 @@ def _range(requirement: Requirement, value: Any) -> list[str]:
         messages.append(
             f"{name}: {_shown(value)} is above max_value {_shown(high)} by {_difference(value - high, high)}"
         )
-    return messages
+    return [*messages, *_against_reference(requirement, value)]
+
+
+def _against_reference(requirement: Requirement, value: float) -> list[str]:
+    reference = _reference(requirement)
+    if reference is None:
+        return []
+    name, unit = requirement.metric, f" {reference.unit}" if reference.unit else ""
+    low, high = reference.lowest, reference.highest
+    if low is not None and not value >= low:
+        word, bound, share = "below", low, reference.lower
+    elif high is not None and not value <= high:
+        word, bound, share = "above", high, reference.upper
+    else:
+        return []
+    source = f", of baseline {requirement.reference_session}" if requirement.reference_session else ""
+    told = f"reference {reference.value:.6g}{unit} {100 * (share or 0.0):+.4g} %"
+    off = _difference(abs(value - (reference.value or 0.0)), reference.value or 0.0, unit)
+    by = _difference(abs(value - bound), bound, unit)
+    return [f"{name}: {value:.6g}{unit} is {word} {bound:.6g}{unit} by {by}; {told}{source}, off by {off}"]
+
+
+def _reference(requirement: Requirement) -> Reference | None:
+    """Return the reference with its value, None where there is none, or one whose value is not known."""
+    if requirement.reference is None:
+        return None
+    reference = parse_reference(requirement.reference)
+    return None if reference.value is None else reference
+
+
+def _is_open(requirement: Requirement) -> bool:
+    return requirement.reference is not None and _reference(requirement) is None
 
 
 def _bounds(requirement: Requirement) -> str:
@@ -59,12 +123,16 @@ def _bounds(requirement: Requirement) -> str:
         "exact_value": requirement.exact_value,
     }
     given = [f"{name} {_shown(value)}" for name, value in bounds.items() if value is not None]
+    reference = _reference(requirement)
+    if reference is not None:
+        ends = (("at least", reference.lowest), ("at most", reference.highest))
+        given.extend(f"{word} {end:.6g} {reference.unit}".rstrip() for word, end in ends if end is not None)
     return f"required: {' and '.join(given) or 'to be there'}"
 
 
-def _difference(amount: float, bound: float) -> str:
+def _difference(amount: float, bound: float, unit: str = "") -> str:
     share = f" ({100 * amount / abs(bound):.1f} %)" if bound and math.isfinite(bound) else ""
-    return f"{amount:.6g}{share}"
+    return f"{amount:.6g}{unit}{share}"
 
 
 def _is_number(value: Any) -> bool:

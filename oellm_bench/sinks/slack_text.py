@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from oellm_bench.results.collect import flat_stages
+from oellm_bench.core.result import flat_stages
 from oellm_bench.units import format_duration
 
 MISSING = "-"

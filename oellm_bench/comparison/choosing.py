@@ -1,0 +1,65 @@
+"""Which session a session is compared with, and which earlier ones tell of the spread between sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oellm_bench.comparison.baseline import read_baseline
+from oellm_bench.comparison.samples import Measured, all_measured, measured
+from oellm_bench.errors import UsageError
+from oellm_bench.session import Session, campaign_sessions, read_session
+
+_MOST_LOOKED_AT = 50  # earlier sessions; older ones tell of another time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A baseline, and why it is that one; `history`: earlier sessions on the same hardware, the newest first."""
+
+    baseline: Measured
+    why: str
+    history: tuple[Measured, ...] = ()
+
+
+def choose(subject: Measured, given: Session | None, most: int) -> Choice:
+    """Return the baseline: the given one, else the campaign's own, else the last good one before the session.
+
+    `most`: how many sessions of history. Raises UsageError where there is nothing to compare with.
+    """
+    earlier = _earlier(subject)
+    baseline, why = _baseline(subject, given, earlier)
+    like = [
+        other
+        for other in earlier
+        if other.finished
+        and other.session.id != baseline.session.id
+        and other.environment.fingerprint == subject.environment.fingerprint
+    ]
+    return Choice(baseline=baseline, why=why, history=tuple(like[:most]))
+
+
+def _earlier(subject: Measured) -> list[Measured]:
+    """Return the sessions of the campaign before this one, the newest first."""
+    sessions = campaign_sessions(subject.session)
+    before = [s for s in sessions if (s.created_at, s.id) < (subject.session.created_at, subject.session.id)]
+    begun = (session for session in reversed(before[-_MOST_LOOKED_AT:]))
+    return list(all_measured(begun))
+
+
+def _baseline(subject: Measured, given: Session | None, earlier: Sequence[Measured]) -> tuple[Measured, str]:
+    if given is not None:
+        return measured(given), "it was asked for"
+    session = subject.session
+    chosen = read_baseline(session.state_layout, session.project)
+    if chosen is not None and chosen.session != session.id:
+        return measured(read_session(Path(chosen.session_dir))), f"it is the baseline of {session.project}"
+    good = [other for other in earlier if other.is_good]
+    alike = [other for other in good if other.environment.fingerprint == subject.environment.fingerprint]
+    if alike:
+        return alike[0], "it is the last good session before this one, on the same hardware"
+    if good:
+        return good[0], "it is the last good session before this one; none was on the same hardware"
+    what = f"{session.id} has no baseline, and no good session of {session.project} is older"
+    raise UsageError(f"{what}; name a session to compare with, or choose one with `oellm-bench baseline set SESSION`")
