@@ -71,27 +71,28 @@ class Nightly:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
-    """What a comparison got wrong: shares of compares with a false alarm, of metrics, and of missed slowdowns."""
+class FalseAlarms:
+    """Shares of compares with a verdict of worse or better, and of metrics, where nothing has changed."""
 
     family: float
     metric: float
-    missed: float
 
 
-def rates(nightly: Nightly, compares: int, *, slowdown: float = 0.1, seed: int = 1) -> Rates:
-    """Return the rates over so many compares without a change, and as many with one slowdown."""
+def false_alarms(nightly: Nightly, compares: int, *, seed: int = 1) -> FalseAlarms:
+    """Return the false alarms of so many compares without a change."""
     generator = np.random.default_rng(seed)
-    alarms = [_alarms(nightly.pairs(generator)) for _ in range(compares)]
-    found = [_alarms(nightly.pairs(generator, slowdown))[0] is Verdict.WORSE for _ in range(compares)]
-    false = [[verdict in (Verdict.WORSE, Verdict.BETTER) for verdict in verdicts] for verdicts in alarms]
-    return Rates(
-        family=float(np.mean([any(of) for of in false])),
-        metric=float(np.mean(false)),
-        missed=1 - float(np.mean(found)),
-    )
+    verdicts = [_verdicts(nightly.pairs(generator)) for _ in range(compares)]
+    false = [[verdict in (Verdict.WORSE, Verdict.BETTER) for verdict in of] for of in verdicts]
+    return FalseAlarms(family=float(np.mean([any(of) for of in false])), metric=float(np.mean(false)))
 
 
-def _alarms(pairs: Sequence[Pair]) -> list[Verdict]:
+def missed(nightly: Nightly, compares: int, *, slowdown: float = 0.1, seed: int = 1) -> float:
+    """Return the share of compares that do not find the one metric that is slower."""
+    generator = np.random.default_rng(seed)
+    found = [_verdicts(nightly.pairs(generator, slowdown))[0] is Verdict.WORSE for _ in range(compares)]
+    return 1 - float(np.mean(found))
+
+
+def _verdicts(pairs: Sequence[Pair]) -> list[Verdict]:
     questions = [Question(pair=pair, direction=Direction.LOWER, min_effect=MIN_EFFECT) for pair in pairs]
     return [answer.verdict for answer in judge(questions, 0.95)]

@@ -49,7 +49,7 @@ def record(
         sinks={},
         max_parallel=None,
         versions={"oellm_bench": "1", "python": "3.11"},
-        git={"commit": f"{day:040x}"},
+        git={"commit": f"{day:<040}"},
         command_line=(),
         **session_fields,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,38 +29,42 @@ def choose(subject: Measured, given: Session | None, most: int) -> Choice:
 
     `most`: how many sessions of history. Raises UsageError where there is nothing to compare with.
     """
-    earlier = _earlier(subject)
+    earlier = _Earlier(subject)
     baseline, why = _baseline(subject, given, earlier)
-    like = [
-        other
-        for other in earlier
-        if other.finished
-        and other.session.id != baseline.session.id
-        and other.environment.fingerprint == subject.environment.fingerprint
-    ]
-    return Choice(baseline=baseline, why=why, history=tuple(like[:most]))
+    like = (other for other in earlier if other.finished and other.session.id != baseline.session.id)
+    alike = (other for other in like if other.environment.fingerprint == subject.environment.fingerprint)
+    return Choice(baseline=baseline, why=why, history=tuple(itertools.islice(alike, most)))
 
 
-def _earlier(subject: Measured) -> list[Measured]:
-    """Return the sessions of the campaign before this one, the newest first."""
-    sessions = campaign_sessions(subject.session)
-    before = [s for s in sessions if (s.created_at, s.id) < (subject.session.created_at, subject.session.id)]
-    begun = (session for session in reversed(before[-_MOST_LOOKED_AT:]))
-    return list(all_measured(begun))
+class _Earlier:
+    """The sessions of the campaign before a session, the newest first; each is read once, and only when asked for."""
+
+    def __init__(self, subject: Measured) -> None:
+        of = subject.session
+        before = [s for s in campaign_sessions(of) if (s.created_at, s.id) < (of.created_at, of.id)]
+        self._unread = all_measured(reversed(before[-_MOST_LOOKED_AT:]))
+        self._read: list[Measured] = []
+
+    def __iter__(self) -> Iterator[Measured]:
+        yield from self._read
+        for found in self._unread:
+            self._read.append(found)
+            yield found
 
 
-def _baseline(subject: Measured, given: Session | None, earlier: Sequence[Measured]) -> tuple[Measured, str]:
+def _baseline(subject: Measured, given: Session | None, earlier: Iterable[Measured]) -> tuple[Measured, str]:
     if given is not None:
         return measured(given), "it was asked for"
     session = subject.session
     chosen = read_baseline(session.state_layout, session.project)
     if chosen is not None and chosen.session != session.id:
         return measured(read_session(Path(chosen.session_dir))), f"it is the baseline of {session.project}"
-    good = [other for other in earlier if other.is_good]
-    alike = [other for other in good if other.environment.fingerprint == subject.environment.fingerprint]
-    if alike:
-        return alike[0], "it is the last good session before this one, on the same hardware"
-    if good:
-        return good[0], "it is the last good session before this one; none was on the same hardware"
+    newest: Measured | None = None
+    for other in (other for other in earlier if other.is_good):
+        if other.environment.fingerprint == subject.environment.fingerprint:
+            return other, "it is the last good session before this one, on the same hardware"
+        newest = newest or other
+    if newest is not None:
+        return newest, "it is the last good session before this one; none was on the same hardware"
     what = f"{session.id} has no baseline, and no good session of {session.project} is older"
     raise UsageError(f"{what}; name a session to compare with, or choose one with `oellm-bench baseline set SESSION`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from oellm_bench.comparison.choosing import Choice, choose
@@ -128,7 +128,7 @@ def compare(session: Session, baseline: Session | None, settings: Settings) -> C
     choice = choose(subject, baseline, settings.history)
     if choice.baseline.session.session_dir == session.session_dir:
         raise UsageError(f"{session.id} is the baseline itself; name another session to compare it with")
-    rules = {**settings.rules, **_rules(session)}
+    rules = _rules(session, settings)
     before, after = choice.baseline.groups, subject.groups
     entries = _selected([*dict.fromkeys((*after, *before))], settings.entries, "entry")
     both = [entry for entry in entries if entry in before and entry in after]
@@ -154,13 +154,15 @@ def compare(session: Session, baseline: Session | None, settings: Settings) -> C
     )
 
 
-def _rules(session: Session) -> dict[str, MetricRule]:
-    """Return the rules of the session's configuration; of another release's only what is known here."""
+def _rules(session: Session, settings: Settings) -> dict[str, MetricRule]:
+    """Return the rules, the given ones first; of the session's configuration only what this release knows."""
     known = ("direction", "min_effect")
-    return {
-        pattern: MetricRule(**{key: rule[key] for key in known if key in rule})
-        for pattern, rule in session.metrics.items()
-    }
+    rules = dict(settings.rules)
+    for pattern, rule in session.metrics.items():
+        given = rules.get(pattern, MetricRule())
+        own = {key: rule[key] for key in known if key in rule and getattr(given, key) is None}
+        rules[pattern] = replace(given, **own)
+    return rules
 
 
 def _selected(names: Sequence[str], patterns: Sequence[str], kind: str) -> list[str]:

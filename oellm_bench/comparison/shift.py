@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_SAMPLES = 4  # on each side, to know the noise within a session
-FEWEST_SESSIONS = 3  # earlier ones, to know the spread between sessions
+FEWEST_SESSIONS = 3  # earlier ones, to know the spread between sessions where nothing else is known
+_FEWEST_BESIDE = 5  # beside the noise within a session: fewer of them would only hide what that can tell
 _FEWEST_METRICS = 10  # to learn of one metric's noise from that of others
 _LARGEST_DF = 1e4
 _MOST_HODGES_LEHMANN = 400  # samples on a side; beyond, medians do
@@ -84,7 +85,9 @@ def shifts(family: Sequence[Pair], confidence: float) -> list[Shift]:
 
 def distance(relative: float, *, is_log: bool = True) -> float:
     """Return a relative difference on the scale of estimates."""
-    return math.log1p(relative) if is_log else relative
+    if not is_log:
+        return relative
+    return math.log1p(relative) if relative > -1 else -math.inf  # -1: so near to nothing that no float says more
 
 
 def is_logarithmic(pair: Pair) -> bool:
@@ -122,7 +125,7 @@ def _measured(pair: Pair) -> _Measured | None:
     if fewest >= FEWEST_SAMPLES:
         factor = _HODGES_LEHMANN * (1 + _FEW / fewest) * (1 / len(after) + 1 / len(before))
         within = _Noise(variance=squares / df, df=df, factor=factor)
-    if len(history) >= FEWEST_SESSIONS:
+    if len(history) >= (FEWEST_SESSIONS if within is None else _FEWEST_BESIDE):
         places = np.array([_location(values) for values in (before, *history)])
         # Sessions of more samples than these two have lie closer together than these two would.
         thinner = max(1.0, float(np.mean([len(values) for values in history])) / fewest)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
+_MAPPINGS = ("parameters", "params", "metrics", "stages", "resources")
 NO_RECORD = "the runner ended without writing its record"  # the batch script's word in the runner's place
 
 
@@ -131,7 +132,10 @@ class EntryResult:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> EntryResult:
-        """Read what `to_document` wrote. Raises TypeError or KeyError for anything else."""
+        """Read what `to_document` wrote. Raises TypeError or KeyError for anything else: jobs can write there too."""
+        mappings = (document, *(document.get(name, {}) for name in _MAPPINGS if isinstance(document, Mapping)))
+        if not all(isinstance(mapping, Mapping) for mapping in mappings):
+            raise TypeError("a result is an object, and so are its parameters, metrics, stages and resources")
         values = {key: value for key, value in document.items() if key != "schema_version"}
         values["requirements_told"] = tuple(values.get("requirements_told", ()))
         return cls(**{**values, "requirements_not_met": tuple(values["requirements_not_met"])})
