@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     history_arguments(
         verbs.add_parser("history", help="a metric over the sessions of a campaign, and where it changed")
     )
+    _report(verbs.add_parser("report", help="write a session as one HTML page"))
     _simulate(verbs.add_parser("simulate", help="run a campaign on a simulated cluster, to compare policies"))
     _options(verbs.add_parser("options", help="every field of the configuration"))
     return parser
@@ -162,6 +163,21 @@ def _results(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", dest="form", action="store_const", const="json", help="print as JSON")
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print as CSV")
     form.add_argument("--md", dest="form", action="store_const", const="md", help="print as Markdown")
+    form.add_argument("--junit", dest="form", action="store_const", const="junit", help="print as JUnit XML")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file (default: stdout)")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    _session(parser, optional=True)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write here (default: report.html of the session)")
+    parser.add_argument(
+        "--baseline",
+        metavar="SESSION",
+        help="show this session among the earlier ones, and compare with its environment",
+    )
+    parser.add_argument(
+        "--history", type=_number, default=20, metavar="N", help="earlier sessions to show (default: 20)"
+    )
 
 
 def _matrix(parser: argparse.ArgumentParser) -> None:

@@ -153,6 +153,11 @@ class SessionLayout:
         return self.root / "sinks"
 
     @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.root / "report.html"
+
+    @property
     def array_output(self) -> str:
         """What sbatch gets for --output of an array; %A_%a becomes `123_4`."""
         return f"{str(self.slurm_logs).replace('%', '%%')}/slurm-%A_%a.out"

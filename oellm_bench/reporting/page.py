@@ -1,0 +1,137 @@
+"""A report as one HTML page that needs nothing else: no script, no request, whatever jobs wrote is text."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from oellm_bench.clock import utc_text
+from oellm_bench.reporting.history import finite
+from oellm_bench.reporting.plots import drawing
+from oellm_bench.reporting.report import Bound, EntryReport, Report, Standing
+from oellm_bench.reporting.series import series
+from oellm_bench.reporting.timeline import timeline
+from oellm_bench.reporting.visible import visible
+from oellm_bench.units import format_duration
+
+MOST_ROWS = 300
+MOST_FAILURES = 30
+_MOST_METRICS = 8  # columns
+_MOST_PARAMETERS = 8
+_MOST_VALUES = 200  # that a page shows of one entry's
+_MOST_BOUNDS = 300
+_RESOURCES = {
+    "cpu_s": ("CPU time", "duration"),
+    "peak_rss_bytes": ("memory at most", "size"),
+    "peak_processes": ("processes at most", "figure"),
+    "peak_gpu_memory_bytes": ("GPU memory at most", "size"),
+    "gpu_utilization_percent": ("GPU use, %", "figure"),
+    "peak_gpu_power_w": ("GPU power at most, W", "figure"),
+    "read_bytes": ("read", "size"),
+    "write_bytes": ("written", "size"),
+}
+
+
+def render(report: Report, output: Path) -> str:
+    """Return the page; its links are relative to where it will lie. It holds the most interesting, and says so."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("oellm_bench.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printed,
+    )
+    environment.filters |= {
+        "duration": _duration,
+        "size": _size,
+        "figure": _figure,
+        "date": lambda at: utc_text(at).replace("T", " ").replace("Z", " UTC"),
+        "log": lambda text: Markup(Markup.escape(visible(text, None))),
+    }
+
+    def link(path: str) -> Markup:
+        whole = os.path.join(os.path.relpath(report.session_dir, output.parent), path)
+        return Markup("./") + urllib.parse.quote(whole, errors="replace")
+
+    plots = [
+        {"series": found, "svg": Markup(drawing(found, f"plot{number}"))}  # noqa: S704  escaped by its writer
+        for number, found in enumerate(series(report), 1)
+    ]
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        link=link,
+        standing=Standing,
+        timeline=timeline(report),
+        plots=plots,
+        failures=report.failed[:MOST_FAILURES],
+        rows=report.by_interest[:MOST_ROWS],
+        columns=_columns(report),
+        resources=_resources(report.by_interest[:MOST_ROWS]),
+        bounds=_bounds(report)[:_MOST_BOUNDS],
+        bounds_in_all=len(_bounds(report)),
+    )
+
+
+def _printed(value: Any) -> Any:
+    """Return what stands in the page for a value that the template prints: SVG and log tails are made visible before."""
+    if hasattr(value, "__html__"):
+        return value
+    return "–" if value is None else visible(str(value))
+
+
+def _columns(report: Report) -> dict[str, Any]:
+    """Return the parameters and metrics that have a column, and how many metrics have none."""
+    shown = report.by_interest[:MOST_ROWS]
+    parameters = [*dict.fromkeys(name for entry in shown for name in [*entry.parameters][:_MOST_VALUES])]
+    required = dict.fromkeys(bound.metric for entry in shown for bound in entry.bounds)
+    found = dict.fromkeys(name for entry in shown for name in [*entry.metrics][:_MOST_VALUES])
+    metrics = [name for name in dict.fromkeys([*required, *found]) if name in found and name != "is_success"]
+    return {
+        "parameters": parameters[:_MOST_PARAMETERS],
+        "metrics": metrics[:_MOST_METRICS],
+        "left_out": max(len(metrics) - _MOST_METRICS, 0) + max(len(parameters) - _MOST_PARAMETERS, 0),
+    }
+
+
+def _resources(entries: Sequence[EntryReport]) -> dict[str, Any]:
+    """Return the columns of what entries used that anything is known of."""
+    known = {name for entry in entries for name in entry.resources}
+    return {name: column for name, column in _RESOURCES.items() if name in known}
+
+
+def _bounds(report: Report) -> list[tuple[EntryReport, Bound]]:
+    """Return every requirement, those that do not hold first."""
+    found = [(entry, bound) for entry in report.entries for bound in entry.bounds]
+    return sorted(found, key=lambda pair: pair[1].met is not False)
+
+
+def _figure(value: object) -> str:
+    """Return a number with four digits that count, True and text as they are."""
+    number = finite(value)
+    if number is None:
+        return "–" if value is None else visible(str(value), 80)
+    if isinstance(value, int) or number.is_integer():
+        return f"{int(number):,}" if abs(number) < 1e15 else f"{number:.4g}"
+    return f"{number:,.1f}" if 1000 <= abs(number) < 1e9 else f"{number:.4g}"
+
+
+def _duration(value: object) -> str:
+    number = finite(value)
+    return "–" if number is None or not 0 <= number < 1e12 else format_duration(number)
+
+
+def _size(value: object) -> str:
+    number = finite(value)
+    if number is None:
+        return "–"
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if number >= 1024**power:
+            return f"{number / 1024**power:.3g} {unit}"
+    return f"{number:.0f} B"
