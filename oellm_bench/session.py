@@ -23,8 +23,8 @@ _log = logging.getLogger(__name__)
 class Session:
     """What session.json holds. `session8` is the part of the id that stands in every job name.
 
-    `monitor_job`: options of sbatch for the monitor as a job. `viewer_url`: where people find its report.
-    `metrics`: what is good for metrics, by pattern.
+    `monitor_job`: options of sbatch for the monitor as a job. `viewer_url`: where people find its report. `report`:
+    whether it is written when the session ends. `metrics`: what is good for metrics, by pattern.
 
     `scheduler` and `sinks` are the typed configurations as plain values; secrets are in them by name only.
     """
@@ -50,6 +50,7 @@ class Session:
     run_reason: str = ""
     viewer_url: str = ""
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    report: bool = False
 
     @functools.cached_property
     def layout(self) -> SessionLayout:

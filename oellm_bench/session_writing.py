@@ -73,6 +73,7 @@ def write_session(campaign: Campaign, session_dir: Path, session8: str, clock: C
         run_reason=project.run_reason,
         viewer_url=viewer_url(project.viewer_url, session_dir),
         metrics={pattern: asdict(rule) for pattern, rule in campaign.project.metrics.items()},
+        report=project.report == "always" or (project.report == "auto" and bool(project.viewer_url)),
     )
     _refuse_submitted(session_dir)
     with _naming_the_setting(session_dir):

@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 
 from oellm_bench import __version__
+from oellm_bench.cli.argument_types import seconds
 from oellm_bench.cli.comparing_arguments import baseline_arguments, compare_arguments, history_arguments
+from oellm_bench.cli.matrix_arguments import matrix_arguments
 
 _MOST_JOBS = 1_000_000
 
@@ -31,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     _cancel(verbs.add_parser("cancel", help="cancel a session or some of its entries"))
     _deliver(verbs.add_parser("deliver", help="hand sinks what they have not taken while a session was watched"))
     _results(verbs.add_parser("results", help="metrics and requirements of a session's entries"))
-    _matrix(verbs.add_parser("matrix", help="run, list or check a benchmark matrix of the Curator formats"))
+    matrix_arguments(verbs.add_parser("matrix", help="run, list or check a benchmark matrix of the Curator formats"))
     compare_arguments(verbs.add_parser("compare", help="a session against its baseline: better, same or worse"))
     baseline_arguments(verbs.add_parser("baseline", help="choose the session that a campaign is held against"))
     history_arguments(
@@ -91,7 +93,7 @@ def _submit(parser: argparse.ArgumentParser) -> None:
 
 def _run(parser: argparse.ArgumentParser) -> None:
     _submission(parser)
-    parser.add_argument("--interval", type=_seconds, metavar="S", help="pause between two looks, seconds")
+    parser.add_argument("--interval", type=seconds, metavar="S", help="pause between two looks, seconds")
 
 
 def _monitor(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +101,7 @@ def _monitor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--session", metavar="ID|DIR", help="watch this session instead of the campaign's newest")
     parser.add_argument("--fake", action="store_true", help="use the embedded scheduler")
     parser.add_argument("--once", action="store_true", help="one look, then exit: for cron")
-    parser.add_argument("--interval", type=_seconds, metavar="S", help="pause between two looks, seconds")
+    parser.add_argument("--interval", type=seconds, metavar="S", help="pause between two looks, seconds")
     parser.add_argument(
         "--as-job", action="store_true", help="run the monitor as a small SLURM job that requeues itself"
     )
@@ -180,44 +182,6 @@ def _report(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _matrix(parser: argparse.ArgumentParser) -> None:
-    steps = parser.add_subparsers(dest="step", required=True, metavar="{run,list,check}")
-    for name, meaning in (
-        ("run", "run the entries one after the other here, or on a cluster with -o slurm=..."),
-        ("list", "list the entries"),
-        ("check", "read everything, resolve everything, look for scripts and datasets; run nothing"),
-    ):
-        step = steps.add_parser(name, help=meaning)
-        step.add_argument(
-            "--config",
-            action="append",
-            default=[],
-            type=Path,
-            metavar="FILE",
-            help="matrix of the newer format; may be repeated, later files change earlier ones",
-        )
-        step.add_argument("--matrix", type=Path, metavar="FILE", help="matrix of the older format")
-        step.add_argument("--datasets", type=Path, metavar="FILE", help="JSON file of datasets for --matrix")
-        step.add_argument("--sink", metavar="S", help="use this sink alone, or none (default of --matrix: none)")
-        step.add_argument("--session-name", metavar="N", help="name of the session's folder (default: a new one)")
-        step.add_argument(
-            "--entries", metavar="EXPR", help="only these: names, parts of names, patterns; and, or, not, brackets"
-        )
-        step.add_argument(
-            "-C", "--config-dir", type=Path, metavar="DIR", help="folder searched before the packaged configuration"
-        )
-        step.add_argument(
-            "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="Hydra override, as for submit"
-        )
-        step.add_argument("--fake", action="store_true", help="use the embedded scheduler in place of the cluster's")
-        step.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
-        if name == "run":
-            step.add_argument("--yes", action="store_true", help="answer yes to every question")
-            step.add_argument("--interval", type=_seconds, metavar="S", help="pause between two looks, seconds")
-        else:
-            step.add_argument("--json", action="store_true", help="print as JSON")
-
-
 def _simulate(parser: argparse.ArgumentParser) -> None:
     _configuration(parser)
     parser.add_argument("--jobs", type=_job_count, metavar="N", help="entries, those of the sweep again and again")
@@ -252,19 +216,9 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
-    return seconds
-
-
 def _pause(text: str) -> float:
-    seconds = _seconds(text)
-    if seconds < 1:
+    pause_s = seconds(text)
+    if pause_s < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 1")
     return seconds
 

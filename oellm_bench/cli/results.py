@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oellm_bench.cli.table import console, encodable, markdown, print_json, table
+from oellm_bench.clock import SystemClock
 from oellm_bench.core.expectation import expectation_note, is_as_expected
 from oellm_bench.core.plan import PlannedEntry, read_plan
 from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED
+from oellm_bench.fileio import atomic_write_text
 from oellm_bench.log import set_up
+from oellm_bench.reporting.gather import gather
+from oellm_bench.reporting.junit import junit_xml
 from oellm_bench.results.spreadsheet import inert
 from oellm_bench.session import Session, find_session
 from oellm_bench.state.model import EntryState
@@ -28,7 +34,12 @@ def run(args: argparse.Namespace) -> int:
     set_up(verbose=args.verbose)
     session = find_session(args.session)
     sys.stderr.write(f"{session.id}\n")
-    return print_results(session, args.form)
+    if args.output is None:
+        return print_results(session, args.form)
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        code = print_results(session, args.form)
+    atomic_write_text(args.output, text.getvalue())
+    return code
 
 
 def print_results(session: Session, form: str | None) -> int:
@@ -40,6 +51,8 @@ def print_results(session: Session, form: str | None) -> int:
         _print_csv(rows)
     elif form == "md":
         _print_markdown(rows)
+    elif form == "junit":
+        sys.stdout.write(junit_xml(gather(session, now=SystemClock().now(), history=0)))
     elif rows:
         console().print(table(*_table(rows, _MOST_METRICS)))
     if any(not row["error_mode"] for row in rows) or not rows:

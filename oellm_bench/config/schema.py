@@ -55,6 +55,9 @@ class ProjectConfig:
     )
     flat: bool = option("each entry's folder also right in the session's, by its name", False)
     artifacts_dir: str = option("folder for scratch/ and Ray's logs of all sessions; empty: the session's own", "")
+    report: Literal["auto", "always", "never"] = option(
+        "write report.html when a session has ended; auto: where viewer_url is given", "auto"
+    )
     confirm_gpu_hours: float = option("submit asks before it spends more than this", 100.0, unit="GPU-hours")
 
 

@@ -156,8 +156,7 @@ class _Reader:
         files = self._layout.entry(planned.name).attempt(entry.last.number)
         own = [tail for path in (files.stderr, files.stdout) if (tail := self._tail(path))]
         scheduler = self._layout.scheduler_log(planned.name, entry.last.number, entry.last.job_id)
-        found = own or [self._tail(scheduler)]
-        return tuple(tail for tail in found if tail is not None)
+        return tuple(own or filter(None, [self._tail(scheduler)]))
 
     def _tail(self, path: Path) -> LogTail | None:
         text = log_end(path, size=_LOG_BYTES)
@@ -165,7 +164,7 @@ class _Reader:
         if not kept.strip():
             return None
         size = path.stat().st_size if path.exists() else 0
-        left_out = max(size - len(kept.encode("utf-8", errors="replace")), 0)
+        left_out = max(size - len(kept.encode("utf-8", errors="replace")) - len("\n"), 0)
         return LogTail(
             name=path.name, path=str(path.relative_to(self._layout.root)), text=kept, left_out_bytes=left_out
         )
@@ -207,7 +206,7 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _bound(requirement: Requirement, result: EntryResult) -> Bound:
-    """Hold a requirement against the result; nothing is known of one whose attempt yielded nothing to hold it against."""
+    """Hold a requirement against the result; where the attempt yielded nothing to hold it against, nothing is known."""
     given = {
         "at least": requirement.min_value,
         "at most": requirement.max_value,

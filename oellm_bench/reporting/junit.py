@@ -33,7 +33,8 @@ def junit_xml(report: Report) -> str:
     for entry in report.entries:
         _case(suite, entry, report.project)
     ET.indent(root, " ")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+    # Plain ASCII, other letters as references: right in every locale that it may be printed in.
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="us-ascii").decode()}\n'
 
 
 _SKIPPED = (Standing.OPEN, Standing.CANCELLED, Standing.EXPECTED)

@@ -11,7 +11,7 @@ from typing import Any
 from oellm_bench.clock import utc_text
 from oellm_bench.reporting.history import finite
 from oellm_bench.reporting.plots import drawing
-from oellm_bench.reporting.report import Bound, EntryReport, Report, Standing
+from oellm_bench.reporting.report import EntryReport, Report, Standing
 from oellm_bench.reporting.series import series
 from oellm_bench.reporting.timeline import timeline
 from oellm_bench.reporting.visible import visible
@@ -23,6 +23,7 @@ _MOST_METRICS = 8  # columns
 _MOST_PARAMETERS = 8
 _MOST_VALUES = 200  # that a page shows of one entry's
 _MOST_BOUNDS = 300
+_NOTHING = "\u2013"  # a dash that is as wide as a digit
 _RESOURCES = {
     "cpu_s": ("CPU time", "duration"),
     "peak_rss_bytes": ("memory at most", "size"),
@@ -38,7 +39,7 @@ _RESOURCES = {
 def render(report: Report, output: Path) -> str:
     """Return the page; its links are relative to where it will lie. It holds the most interesting, and says so."""
     import jinja2
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("oellm_bench.reporting"),
@@ -53,17 +54,21 @@ def render(report: Report, output: Path) -> str:
         "size": _size,
         "figure": _figure,
         "date": lambda at: utc_text(at).replace("T", " ").replace("Z", " UTC"),
-        "log": lambda text: Markup(Markup.escape(visible(text, None))),
+        "log": lambda text: escape(visible(text, None)),
     }
 
+    folder = os.path.relpath(report.session_dir, output.parent)
+
     def link(path: str) -> Markup:
-        whole = os.path.join(os.path.relpath(report.session_dir, output.parent), path)
-        return Markup("./") + urllib.parse.quote(whole, errors="replace")
+        return Markup("./") + urllib.parse.quote(f"{folder}/{path}", errors="replace")
 
     plots = [
         {"series": found, "svg": Markup(drawing(found, f"plot{number}"))}  # noqa: S704  escaped by its writer
         for number, found in enumerate(series(report), 1)
     ]
+    found_bounds = [(entry, bound) for entry in report.entries for bound in entry.bounds]
+    missed = [pair for pair in found_bounds if pair[1].met is False]
+    others = [pair for pair in found_bounds if pair[1].met is not False]
     return environment.get_template("report.html.j2").render(
         report=report,
         link=link,
@@ -74,16 +79,19 @@ def render(report: Report, output: Path) -> str:
         rows=report.by_interest[:MOST_ROWS],
         columns=_columns(report),
         resources=_resources(report.by_interest[:MOST_ROWS]),
-        bounds=_bounds(report)[:_MOST_BOUNDS],
-        bounds_in_all=len(_bounds(report)),
+        bounds=[*missed, *others],
+        bounds_not_held=missed[:_MOST_BOUNDS],
+        not_held_in_all=len(missed),
+        bounds_held=others[:_MOST_BOUNDS],
+        held_in_all=len(others),
     )
 
 
 def _printed(value: Any) -> Any:
-    """Return what stands in the page for a value that the template prints: SVG and log tails are made visible before."""
+    """Return what stands in the page for a value that the template prints; what is markup was made visible before."""
     if hasattr(value, "__html__"):
         return value
-    return "–" if value is None else visible(str(value))
+    return _NOTHING if value is None else visible(str(value))
 
 
 def _columns(report: Report) -> dict[str, Any]:
@@ -106,17 +114,11 @@ def _resources(entries: Sequence[EntryReport]) -> dict[str, Any]:
     return {name: column for name, column in _RESOURCES.items() if name in known}
 
 
-def _bounds(report: Report) -> list[tuple[EntryReport, Bound]]:
-    """Return every requirement, those that do not hold first."""
-    found = [(entry, bound) for entry in report.entries for bound in entry.bounds]
-    return sorted(found, key=lambda pair: pair[1].met is not False)
-
-
 def _figure(value: object) -> str:
     """Return a number with four digits that count, True and text as they are."""
     number = finite(value)
     if number is None:
-        return "–" if value is None else visible(str(value), 80)
+        return _NOTHING if value is None else visible(str(value), 80)
     if isinstance(value, int) or number.is_integer():
         return f"{int(number):,}" if abs(number) < 1e15 else f"{number:.4g}"
     return f"{number:,.1f}" if 1000 <= abs(number) < 1e9 else f"{number:.4g}"
@@ -124,13 +126,13 @@ def _figure(value: object) -> str:
 
 def _duration(value: object) -> str:
     number = finite(value)
-    return "–" if number is None or not 0 <= number < 1e12 else format_duration(number)
+    return _NOTHING if number is None or not 0 <= number < 1e12 else format_duration(number)
 
 
 def _size(value: object) -> str:
     number = finite(value)
     if number is None:
-        return "–"
+        return _NOTHING
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if number >= 1024**power:
             return f"{number / 1024**power:.3g} {unit}"

@@ -6,7 +6,8 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from oellm_bench.reporting.series import Series
 from oellm_bench.reporting.visible import visible
@@ -24,7 +25,7 @@ _VARIABLES = {
     **{color: f"var(--line-{number})" for number, color in enumerate(_LINES, 1)},
 }
 _MARKERS = "osD^vP"
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
@@ -99,12 +100,12 @@ def _ranges(axes: Axes, series: Series) -> None:
     _limits(axes.get_xlim(), series, lambda limit: axes.axvline(limit, color=_LIMIT, linewidth=1, linestyle="--"))
 
 
-def _limits(view: tuple[float, float], series: Series, draw: object) -> None:
+def _limits(view: tuple[float, float], series: Series, draw: Callable[[float], object]) -> None:
     """Draw the bounds that are near what was measured; one far away would leave no room for the rest."""
     low, high = view
     for limit in series.limits:
         if low - (high - low) <= limit <= high + (high - low):
-            draw(limit)  # type: ignore[operator]
+            draw(limit)
 
 
 def _short(text: str) -> str:

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from oellm_bench.clock import utc_text
 from oellm_bench.reporting.report import PastSession, Report, Samples
@@ -45,12 +46,19 @@ class Series:
 
 
 def series(report: Report) -> tuple[Series, ...]:
-    """Return the most important metrics: those with requirements, the run time, then those that most entries have."""
-    required = Counter(bound.metric for entry in report.entries for bound in entry.bounds)
+    """Return the most important metrics: those with bounds, the run time, then those that most entries have.
+
+    What never changed from session to session is left out.
+    """
+    required = Counter(bound.metric for entry in report.entries for bound in entry.bounds if bound.limits)
     found = Counter(metric for metrics in report.samples.values() for metric in metrics)
     order = [metric for metric, _ in required.most_common()] + ["exec_time_s"] + [m for m, _ in found.most_common()]
-    chosen = [metric for metric in dict.fromkeys(order) if metric in found][:MOST_PLOTS]
-    return tuple(_series(report, metric) for metric in chosen)
+    candidates = (_series(report, metric) for metric in dict.fromkeys(order) if metric in found)
+    return tuple(islice((one for one in candidates if not (one.over_time and _is_flat(one))), MOST_PLOTS))
+
+
+def _is_flat(one: Series) -> bool:
+    return all(len({value for p in points for value in (p.low, p.high)}) == 1 for _, points in one.groups)
 
 
 def _series(report: Report, metric: str) -> Series:

@@ -20,7 +20,7 @@ _CHARACTER = 6.6  # about, of the labels' font
 _LONGEST_NAME = 32  # characters that fit into the column
 _MOST_TICKS = 8
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200, 86400)
-_MARKS = {"good": "✓", "bad": "✗", "neutral": "–", "live": "…"}
+_MARKS = {"good": "✓", "bad": "✗", "neutral": "\u2013", "live": "…"}
 _NEUTRAL = ("cancelled", "preempted", "dependency_failed")
 
 

@@ -11,7 +11,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def visible(text: str, limit: int | None = LONGEST) -> str:
-    """Return a text with control characters as their pictures (`␛`) and other unseen ones as escapes.
+    """Return a text with control characters in caret notation (`^[`) and other unseen ones as escapes.
 
     Line ends and tabs stay. All of the result may stand in XML 1.0. `limit`: characters, None for all.
     """
@@ -25,8 +25,6 @@ def _shown(character: str) -> str:
     code = ord(character)
     if character in _KEPT:
         return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "\u2421"
+    if code < 0x20 or code == 0x7F:
+        return f"^{chr(code ^ 0x40)}"
     return character if unicodedata.category(character) not in _UNSEEN else f"\\u{{{code:x}}}"
