@@ -220,7 +220,7 @@ def _pause(text: str) -> float:
     pause_s = seconds(text)
     if pause_s < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 1")
-    return seconds
+    return pause_s
 
 
 def _job_count(text: str) -> int:
