@@ -20,7 +20,7 @@ _OF_THE_MATRIX = ("name", "enabled")
 
 
 def by_reference(sinks: Node, environment: MutableMapping[str, str], warn: Callable[[str], None]) -> Node:
-    """Return the list of sinks with each secret replaced by the name of a variable: `webhook_url` by `webhook_url_env`.
+    """Return the list of sinks with what may be a secret as the name of a variable: `webhook_url` as `webhook_url_env`.
 
     A secret that stands in the file as it is goes into the environment of this process, so that it is written down
     nowhere else; `warn` is told.
@@ -35,11 +35,10 @@ def _referring(sink: Node, environment: MutableMapping[str, str], warn: Callable
     known = _fields_of(class_of(sink))
     values: dict[str, Node] = {}
     for key, node in sink.value.items():
-        by_name = f"{key}_env"
-        if key in known or by_name not in known or not isinstance(node.value, str):
+        by_name, variable = f"{key}_env", variable_of(node.value)
+        if by_name not in known or not isinstance(node.value, str) or (key in known and variable is None):
             values[key] = node
             continue
-        variable = variable_of(node.value)
         if variable is None:
             variable = re.sub(r"\W", "_", f"OELLM_BENCH_SINK_{named.value}_{key}").upper()
             environment[variable] = node.value
