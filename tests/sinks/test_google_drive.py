@@ -192,6 +192,18 @@ def test_what_a_search_does_not_find_yet_is_not_made_twice(drive, folder):
     assert is_whole(drive)
 
 
+def test_what_has_changed_since_a_lost_answer_is_sent(drive, folder):
+    sink = begun(drive, folder)
+    drive.lagging = True
+    drive.fail("multipart", Fault(takes=True, drops=True))
+    with pytest.raises(SinkError):
+        sink.process_result(result("a"))
+    write(folder / "entries/a/results.json", '{"name": "a", "attempt": 2}')
+    sink.process_result(result("a", attempt=2))
+    sink.finalize()
+    assert drive.tree() == {**WHOLE, "nightly_1/a/results.json": b'{"name": "a", "attempt": 2}'}
+
+
 # Large files.
 
 

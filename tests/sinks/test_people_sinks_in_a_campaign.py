@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import ROOT
 from tests.sinks.drive_server import SHARED, DriveServer
 from tests.sinks.slack_server import CHANNEL, TOKEN, SlackServer
+
+PAGE = (ROOT / "docs" / "sinks.md").read_text(encoding="utf-8")
+SECTIONS = [part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE) if part.startswith(("Slack", "Google Drive"))]
+SHOWN = [block for part in SECTIONS for block in re.findall(r"^```yaml\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_the_configuration_that_is_shown_works(campaign, text):
+    campaign.root(text.replace("project:\n", "project:\n  name: my\n"))
+    assert campaign.project().sinks
 
 
 def test_a_campaign_is_reported_to_both(tmp_path: Path, campaign, cli):
