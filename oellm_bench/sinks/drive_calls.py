@@ -79,7 +79,7 @@ class DriveCalls:
 
     def begin(self) -> None:
         """Start the time of a delivery."""
-        self._end = time.monotonic() + 0.8 * self._timeout_s
+        self._end = time.monotonic() + 0.7 * self._timeout_s
 
     def new_id(self) -> str:
         """Return an id for a file to be made: making it twice is then refused, not done."""

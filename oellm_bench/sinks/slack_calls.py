@@ -55,7 +55,7 @@ class Patience:
 
     def begin(self) -> None:
         """Start the time of a call."""
-        self._end = time.monotonic() + 0.8 * self._seconds
+        self._end = time.monotonic() + 0.7 * self._seconds
 
     @property
     def request_s(self) -> float:

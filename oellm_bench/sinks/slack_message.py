@@ -117,15 +117,17 @@ def _entry_blocks(result: Mapping[str, Any], metrics: Sequence[str], people: Seq
     if not result["success"]:
         if result.get("reason"):
             yield section(f"*Reason*\n{escaped(result['reason'], 2500)}")
+        if result.get("entry_dir"):
+            yield section(f"*Folder*\n{escaped(result['entry_dir'], 1000)}")
         yield from _mentions(people)
-    values, names = measured(result), _with_time(metrics)
-    yield from tables(["Metric", "Value"], ([name, metric_text(name, values.get(name))] for name in names))
     missed = texts(result.get("requirements_not_met"))
     if result.get("requirements") and not missed and result["success"]:
         yield section("All requirements met")
     yield from listed("Requirements not met", missed)
     yield from listed("Warnings", warnings_of(result))
     yield from listed("Attempts", [*_attempts(result)])
+    values, names = measured(result), _with_time(metrics)
+    yield from tables(["Metric", "Value"], ([name, metric_text(name, values.get(name))] for name in names))
 
 
 def _attempts(result: Mapping[str, Any]) -> Iterator[str]:

@@ -105,9 +105,16 @@ def test_a_failure_says_why_and_whom_it_concerns(slack, folder):
         {"number": 2, "job_id": "8", "nodes": ["n2"], "error_mode": "timeout", "reason": "", "decision": ""},
     ]
     more = {"requirements_not_met": ("loss: 2 is above max_value 1",), "warnings": ["slow disk"], "attempts": attempts}
+    more |= {"entry_dir": "/a/session/entries/a"}
     sink.process_result(result("a", **FAILED, **more, sink_data={"ping_on_failure": ["U1", "S2", "<!here>"]}))
     text = shown(slack.replies()[0])
-    for part in ("it took too long", "<@U1> <!subteam^S2> &lt;!here&gt;", "loss: 2 is above", "slow disk"):
+    for part in (
+        "it took too long",
+        "<@U1> <!subteam^S2> &lt;!here&gt;",
+        "loss: 2 is above",
+        "slow disk",
+        "/a/session",
+    ):
         assert part in text
     assert "- 1. job 7, n1, oom: killed -&gt; restart\n- 2. job 8, n2, timeout" in text
 
@@ -264,12 +271,13 @@ def test_a_channel_with_many_messages_is_searched_page_by_page(slack, folder):
     assert len(slack.parents) == 6 and slack.calls.count("conversations.history") == 3
 
 
-def test_receipts_that_cannot_be_read_are_kept_and_slack_is_asked(slack, folder):
+def test_receipts_that_cannot_be_read_are_kept_and_slack_is_asked(slack, folder, caplog):
     begun(slack, folder, 1).process_result(result("a"))
     (receipts,) = (folder / "sinks").iterdir()
-    receipts.write_text('{"cut sho')
+    receipts.write_text("\n".join(["{}", *receipts.read_text().splitlines()[1:]]))
     told_until_taken(SlackSink(SlackSinkConfig(**config_of(slack))), folder, result("a"))
     assert len(slack.parents) == 1 and len(slack.replies()) == 1
+    assert "cannot be read" in caplog.text
     assert (folder / "sinks" / f"{receipts.name}.corrupt").exists()
 
 
@@ -435,8 +443,10 @@ def test_wrong_values_are_refused_without_being_shown(values, field):
     assert "hidden" not in str(problem) and TOKEN not in str(problem)
 
 
-def test_a_secret_in_the_configuration_is_refused_before_anything_is_written(campaign):
-    campaign.root("sinks: {slack: {class_name: SlackSink, channel_id: C1, webhook_url_env: 'https://hooks/hidden'}}")
+@pytest.mark.parametrize("value", ["https://hooks/hidden", "${oc.env:SLACK_WEBHOOK_URL}"])
+def test_a_secret_in_the_configuration_is_refused_before_anything_is_written(campaign, monkeypatch, value):
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks/hidden")
+    campaign.root(f"sinks: {{slack: {{class_name: SlackSink, mode: webhook, webhook_url_env: '{value}'}}}}")
     problem = campaign.problem()
     assert "webhook_url_env" in problem and "export SLACK_WEBHOOK_URL" in problem and "hidden" not in problem
 
@@ -464,5 +474,5 @@ def test_no_secret_is_on_disk_or_in_a_log(slack, folder, caplog):
     slack.fail("chat.update", Fault(status=500))
     with pytest.raises(SinkError):
         begun(slack, folder, 3)
-    written = "".join(path.read_text() for path in folder.rglob("*.json"))
+    written = "".join(path.read_text() for path in folder.rglob("*.jsonl"))
     assert all(secret not in written + caplog.text for secret in (TOKEN, "secret-part"))
