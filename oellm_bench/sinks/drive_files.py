@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import itertools
+import logging
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -13,6 +16,7 @@ from typing import BinaryIO
 
 _PIECE = 1024 * 1024
 _MOST_FILES = 1000  # of one entry
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,9 @@ def chosen(root: Path, folder: Path, patterns: Sequence[str], tail_bytes: int = 
         for path in sorted(folder.glob(pattern))
         if path.is_file() and not path.is_symlink()
     }
-    some = [*found.items()][:_MOST_FILES]
+    if len(found) > _MOST_FILES:
+        _log.warning("%s: of %d files the first %d are sent", folder, len(found), _MOST_FILES)
+    some = itertools.islice(found.items(), _MOST_FILES)
     return [Upload(root=root, path=path, name=name, tail_bytes=tail_bytes) for name, path in some]
 
 
@@ -72,6 +78,8 @@ def opened(upload: Upload) -> Iterator[Content]:
 
 def _open_beneath(root: Path, path: Path) -> BinaryIO:
     """Open folder by folder: what was no link a moment ago may be one now."""
+    if path.is_absolute() or ".." in path.parts:
+        raise OSError(errno.EPERM, "it is outside of the session", str(path))
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     folder = os.open(root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:

@@ -107,8 +107,7 @@ class SlackSink(Sink):
         """Bring the live message up to date."""
         self._patience.begin()
         self._progress = progress
-        stale = isinstance(self._report, ThreadReport) and self._report.is_stale
-        if self.config.live_updates or stale:
+        if self.config.live_updates or self._report.stale:
             self._report.session(self._overview(), at_once=True)
 
     def finalize(self) -> None:

@@ -26,7 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 class Report(abc.ABC):
-    """Where the messages of a session go. Every method may be called again with the same, and raises SinkError."""
+    """Where the messages of a session go. Every method may be called again with the same, and raises SinkError.
+
+    `stale`: people see less of the session than was told last.
+    """
+
+    stale = False
 
     @abc.abstractmethod
     def session(self, of: Overview, *, at_once: bool) -> None:
@@ -51,23 +56,17 @@ class ThreadReport(Report):
     def __init__(self, thread: SlackThread, *, interval_s: float, quiet: bool) -> None:
         self._thread, self._interval_s, self._quiet = thread, interval_s, quiet
         self._next = 0.0
-        self._stale = False
 
     def session(self, of: Overview, *, at_once: bool) -> None:
         """Bring the parent message up to date, no more often than Slack's limits allow."""
         wait = self._next - time.monotonic()
         if wait > 0 and not at_once:
-            self._stale = True
+            self.stale = True
             return
         time.sleep(max(0.0, wait))
         self._next = time.monotonic() + self._interval_s
         self._thread.show(overview(of))
-        self._stale = False
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the parent message shows less than is known."""
-        return self._stale
+        self.stale = False
 
     def entry(self, result: Mapping[str, Any], metrics: Sequence[str], people: Sequence[str]) -> None:
         """Reply in the thread; with `quiet` for failures and warnings only, and where a reply is there already."""

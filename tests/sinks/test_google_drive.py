@@ -297,6 +297,21 @@ def test_an_entry_folder_that_is_a_link_is_not_followed(drive, folder, tmp_path)
     assert drive.tree() == {"nightly_1/": b"", "nightly_1/b/": b""}
 
 
+def test_no_path_leads_up(drive, folder, tmp_path):
+    write(tmp_path / "outside/results.json", "secret")
+    begun(drive, folder).process_result(result("b", entry_dir=str(folder / "../outside")))
+    assert drive.tree() == {"nightly_1/": b"", "nightly_1/b/": b""}
+
+
+def test_a_burst_of_files_is_cut_and_told(drive, folder, caplog):
+    for number in range(1200):
+        write(folder / f"entries/a/artifacts/{number:04}", "")
+    drive.fail("multipart", Fault(status=500))
+    with pytest.raises(SinkError):
+        begun(drive, folder).process_result(result("a"))
+    assert "of 1202 files the first 1000 are sent" in caplog.text
+
+
 def test_any_name_is_a_name(drive, folder):
     name = "\x1b[31m'; and trashed = true or '\u202e" + "x" * 1000
     write(folder / "entries/z/results.json", "{}")
