@@ -15,9 +15,8 @@ from typing import Any
 from compoconf import register
 
 from oellm_bench.core.option import option
-from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import ConfigError, Problem
-from oellm_bench.sinks.base import Sink
+from oellm_bench.sinks.base import Sink, SinkConfig
 from oellm_bench.sinks.drive_calls import DriveCalls, DriveFile, Exists
 from oellm_bench.sinks.drive_files import Content, Upload, chosen, opened
 from oellm_bench.sinks.receipts import Receipts
@@ -41,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoogleDriveSinkConfig(PluginConfig):
+class GoogleDriveSinkConfig(SinkConfig):
     """A folder of a shared drive, by a service account that it is shared with."""
 
     drive_folder_id: str = option("id of the folder that sessions go to: the end of its address")

@@ -10,9 +10,8 @@ from typing import Any, Literal
 from compoconf import register
 
 from oellm_bench.core.option import option
-from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.errors import ConfigError, Problem
-from oellm_bench.sinks.base import Notice, Progress, Sink
+from oellm_bench.sinks.base import Notice, Progress, Sink, SinkConfig
 from oellm_bench.sinks.receipts import Receipts
 from oellm_bench.sinks.secrets import address_problems, missing_problems, name_problems, secret
 from oellm_bench.sinks.slack_calls import Patience, SlackCalls, WebhookCalls
@@ -25,11 +24,13 @@ SLACK_API = "https://slack.com/api/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlackSinkConfig(PluginConfig):
+class SlackSinkConfig(SinkConfig):
     """A channel of Slack, by a bot's token or by an incoming webhook. Secrets are named, never given."""
 
-    mode: Literal["bot", "webhook"] = option(
-        "bot: a live message with a thread; webhook: messages when the session is over", "bot"
+    mode: Literal["auto", "bot", "webhook"] = option(
+        "bot: a live message with a thread; webhook: messages when the session is over; auto: bot where there is a "
+        "channel_id",
+        "auto",
     )
     token_env: str = option("name of the variable with the bot's token", "SLACK_BOT_TOKEN")
     channel_id: str = option("the channel's id (C...), for a bot", "")
@@ -42,8 +43,11 @@ class SlackSinkConfig(PluginConfig):
     thread_replies_for_failures_or_warnings_only: bool = option("leave replies about good entries out", False)
     update_interval_s: float = option("least time between two updates of the live message", 1.2, unit="s")
     base_url: str = option("where Slack's Web API is", SLACK_API)
-    timeout_s: float = option("how long one delivery may take", 60.0, unit="s")
-    drain_s: float = option("how long the end of a session waits for deliveries", 60.0, unit="s")
+
+    @property
+    def by_bot(self) -> bool:
+        """Whether a bot tells it."""
+        return self.mode == "bot" or (self.mode == "auto" and bool(self.channel_id))
 
 
 @register
@@ -66,9 +70,13 @@ class SlackSink(Sink):
     def problems(self) -> Sequence[Problem]:
         """Return what is missing here: the library, the variable, a usable address in it."""
         found = [*missing_problems(self._variable, self._variable_field)]
+        if found and self.config.mode == "auto" and not self.config.by_bot:
+            what = f"there is neither a channel for a bot nor a webhook (${self._variable})"
+            fix = f"give the channel's id (C...) from its details in Slack, or export {self._variable}=..."
+            found = [Problem(what=what, where="channel_id", fix=fix)]
         if not find_spec("slack_sdk"):
             found.append(Problem(what="slack_sdk is not installed", fix="pip install 'oellm-bench[slack]'"))
-        if self.config.mode == "webhook" and not found:
+        if not self.config.by_bot and not found:
             found += address_problems(secret(self._variable), self._variable_field)
         return found
 
@@ -90,7 +98,7 @@ class SlackSink(Sink):
         pings = self.config.ping_users_on_failure and not result["success"]
         people = [*texts(own.get("ping_on_failure"))] if pings else []
         summary = {"success": bool(result["success"]), "people": people}
-        if self.config.mode == "webhook":  # for its table at the end; a thread has the values already
+        if not self.config.by_bot:  # for its table at the end; a thread has the values already
             summary |= summary_of(result, metrics)
         self._report.entry(result, metrics, people)
         if self._receipts.get(f"entry:{result['id']}") != summary:
@@ -119,11 +127,11 @@ class SlackSink(Sink):
 
     @property
     def _variable(self) -> str:
-        return self.config.token_env if self.config.mode == "bot" else self.config.webhook_url_env
+        return self.config.token_env if self.config.by_bot else self.config.webhook_url_env
 
     @property
     def _variable_field(self) -> str:
-        return "token_env" if self.config.mode == "bot" else "webhook_url_env"
+        return "token_env" if self.config.by_bot else "webhook_url_env"
 
     def _wrong_values(self) -> Iterator[Problem]:
         config = self.config
@@ -139,7 +147,7 @@ class SlackSink(Sink):
 
     def _make_report(self) -> Report:
         config, value = self.config, secret(self._variable)
-        if config.mode == "webhook":
+        if not config.by_bot:
             return WebhookReport(WebhookCalls(value, self._patience), self._receipts, live=config.live_updates)
         calls = SlackCalls(value, config.base_url, self._patience)
         session = Session(self._session_name, float(self._environment.get("created_at", 0.0)))
