@@ -71,7 +71,7 @@ def _is_group(key: str, loader: ConfigLoader) -> bool:
 
 
 def _line(text: str, override: Override, loader: ConfigLoader) -> str:
-    group_choice = _is_group(override.key_or_group, loader) and isinstance(override.value(), str | None)
+    group_choice = _is_group(override.key_or_group, loader) and isinstance(override.value(), str | list | None)
     if override.is_delete() or group_choice or override.package is not None:
         return text
     return f"++{text.lstrip('+')}"

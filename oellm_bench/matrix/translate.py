@@ -48,6 +48,9 @@ def _whole_problems(source: Source) -> Iterator[Problem]:
     if matrix.viewer_url and matrix.viewer_url_template:
         place = source.document.find("viewer_url_template").where
         yield Problem(what="viewer_url and viewer_url_template exclude each other", where=place, fix="keep one")
+    for sink in source.document.find("sinks").items():
+        if sink.get("name") is None:
+            yield Problem(what="a sink has no name", where=sink.where, fix="give name: mlflow, slack, ...")
     for section in ("entries", "paths", "datasets", "sinks"):
         yield from _twice(source.document.find(section), section)
 

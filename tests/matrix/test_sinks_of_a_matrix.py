@@ -1,0 +1,132 @@
+"""The sinks of a matrix: their secrets, and what people see after a run that was killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+
+from tests.sinks.services import MlflowServer
+from tests.sinks.slack_server import CHANNEL, HOOK, TOKEN, SlackServer
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def slack():
+    server = SlackServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory):
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")).open() as server:
+        yield server
+
+
+def nightly(matrix, slack, uri: str, entries: int) -> None:
+    listed = "".join(f"  - {{name: e{n}, script: bench.py, args: --n {n}}}\n" for n in range(entries))
+    matrix.write(
+        "nightly.yaml",
+        f"""
+results_dir: RESULTS
+ray: false
+sinks:
+  - name: mlflow
+    tracking_uri: {uri}
+    experiment: nightly
+    enabled: true
+  - name: slack
+    channel_id: {CHANNEL}
+    base_url: {slack.base_url}
+    default_metrics: [throughput_mb_s]
+    live_updates: true
+entries:
+{listed}""",
+    )
+
+
+def test_a_killed_run_goes_on_with_each_mlflow_run_and_slack_thread_there_once(matrix, slack, mlflow_server):
+    nightly(matrix, slack, f"http://127.0.0.1:{mlflow_server.port}", entries=6)
+    call = ("run", "--config", "nightly.yaml", "--session-name", "n")
+    variables = {"SLACK_BOT_TOKEN": TOKEN}
+    process = matrix.start(*call, env=variables)
+    wait_until(lambda: len(list(matrix.results.glob("n/entries/*/results.json"))) >= 2, 120)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    done = matrix.run(*call, env=variables, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert slack.problems == []
+    (parent,) = slack.parents
+    told = Counter(reply["blocks"][0]["text"]["text"] for reply in slack.replies(parent))
+    assert {name.split(":")[0] for name in told} == {f"e{n}" for n in range(6)}
+    assert set(told.values()) == {1}
+    runs = mlflow_server.runs("nightly")
+    assert {name for name in runs if name.startswith("e")} == {f"e{n}" for n in range(6)}
+    assert {len(found) for found in runs.values()} == {1}
+
+
+def test_a_secret_goes_by_the_name_of_its_variable_and_is_written_nowhere(matrix, slack):
+    matrix.write(
+        "m.yaml",
+        """
+        results_dir: RESULTS
+        ray: false
+        sinks: [{name: slack, webhook_url: "${SLACK_WEBHOOK_URL}"}]
+        entries: [{name: a, script: bench.py}]
+        """,
+    )
+    done = matrix.run("run", "--config", "m.yaml", "--session-name", "s", env={"SLACK_WEBHOOK_URL": slack.hook_url})
+    assert done.returncode == 0, done.stderr
+    assert len(slack.hooked) == 1
+    assert not holding(matrix, HOOK)
+
+
+def test_a_webhook_that_stands_in_the_file_works_and_is_written_nowhere_else(matrix, slack):
+    path = matrix.write(
+        "m.yaml",
+        f"""
+        results_dir: RESULTS
+        ray: false
+        sinks: [{{name: slack, webhook_url: "{slack.hook_url}", enabled: true}}]
+        entries: [{{name: a, script: bench.py}}]
+        """,
+    )
+    done = matrix.run("run", "--config", "m.yaml", "--session-name", "s")
+    assert done.returncode == 0, done.stderr
+    assert "stands in the file in clear" in done.stderr
+    assert HOOK not in done.stdout + done.stderr
+    assert len(slack.hooked) == 1
+    assert holding(matrix, HOOK) == [path]
+
+
+def holding(matrix, text: str) -> list:
+    files = [path for path in matrix.root.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def test_a_sink_is_chosen_and_all_are_left_out_by_the_command_line(matrix, slack):
+    nightly(matrix, slack, "sqlite:///ROOT/x.db", entries=1)
+    done = matrix.run("run", "--config", "nightly.yaml", "--session-name", "s", "--sink", "none")
+    assert done.returncode == 0, done.stderr
+    assert slack.calls == []
+    said = matrix.run("check", "--config", "nightly.yaml", "--sink", "slak").stderr
+    assert "did you mean 'slack'" in said
+
+
+@pytest.mark.parametrize(
+    ("sink", "said"),
+    [
+        ("{name: mlflw}", "m.yaml:3: sinks.mlflw.class_name: unknown class_name 'mlflw'"),
+        ("{name: slack, chanel_id: C1}", "did you mean 'channel_id'"),
+        ("{experiment: x}", "a sink has no name"),
+    ],
+)
+def test_a_sink_that_cannot_be_is_refused_with_its_line(matrix, sink, said):
+    matrix.write(
+        "m.yaml",
+        f"results_dir: RESULTS\nray: false\nsinks: [{sink}]\nentries: [{{name: a, script: bench.py}}]\n",
+    )
+    assert said in matrix.refused("--config", "m.yaml", env={"SLACK_WEBHOOK_URL": "http://127.0.0.1:9/x"})
