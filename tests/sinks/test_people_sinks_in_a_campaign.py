@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, campaign
 from tests.sinks.drive_server import SHARED, DriveServer
 from tests.sinks.slack_server import CHANNEL, TOKEN, SlackServer
 
+__all__ = ["campaign"]
 PAGE = (ROOT / "docs" / "sinks.md").read_text(encoding="utf-8")
 SECTIONS = [part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE) if part.startswith(("Slack", "Google Drive"))]
 SHOWN = [block for part in SECTIONS for block in re.findall(r"^```yaml\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)]
