@@ -47,12 +47,13 @@ class Route:
 
     def take(self, outcomes: Sequence[Outcome], now: float) -> None:
         """Learn from what came back: when to try again, and which items are to blame themselves."""
-        passed = any(not outcome.error for outcome in outcomes)
+        passed = {outcome.call.kind for outcome in outcomes if not outcome.error} - {"progress"}
         failed = [outcome for outcome in outcomes if outcome.error]
         for outcome in failed:
             key = (outcome.call.kind, outcome.call.key)
             self.failures[key] = self.failures.get(key, 0) + 1
-            self.tries[key] = self.tries.get(key, 0) + passed
+            # A sink may have nothing to do about notices: that it takes them says nothing of results.
+            self.tries[key] = self.tries.get(key, 0) + (outcome.call.kind in passed)
         if outcomes:
             again = _FIRST_PAUSE_S if passed or not self.pause_s else min(2 * self.pause_s, _LONGEST_PAUSE_S)
             self.pause_s = again if failed else 0.0

@@ -55,6 +55,8 @@ class SinkProcess:
         except (SinkSilent, OSError) as err:
             self._bury()
             return str(err)
+        except (TypeError, ValueError, RecursionError) as err:
+            return f"it cannot be told as JSON ({err})"  # nothing was sent
 
     def end(self) -> None:
         """Let the worker end by itself, for a while."""

@@ -12,8 +12,8 @@ from typing import Any
 from compoconf import register
 
 from oellm_bench.core.option import option
-from oellm_bench.errors import ConfigError, Problem
-from oellm_bench.fileio import log_end
+from oellm_bench.errors import ConfigError, Problem, StateError
+from oellm_bench.fileio import log_end, read_json
 from oellm_bench.sinks.base import Notice, Sink, SinkConfig
 from oellm_bench.sinks.mlflow_runs import Runs, opened
 from oellm_bench.sinks.needs import not_installed, unset
@@ -129,7 +129,8 @@ class MlflowSink(Sink):
     def _keep(self, run: Any, result: Mapping[str, Any]) -> None:
         runs, limit, folder = self._opened(), self.config.artifact_limit_bytes, Path(result["entry_dir"])
         written = folder / "benchmark_results"
-        for path in (folder / "results.json", written / "params.json", written / "metrics.json"):
+        recorded = folder / "artifacts" / "sys-env.json"
+        for path in (folder / "results.json", written / "params.json", written / "metrics.json", recorded):
             runs.log_file(run, path, limit)
         logs = Path(result["stdouterr_file"]).parent if result["stdouterr_file"] else folder
         for name in ("stdout.log", "stderr.log"):
@@ -152,9 +153,20 @@ def _tags(result: Mapping[str, Any]) -> dict[str, str]:
         "oellm_bench.resumed_from": result.get("resumed_from", ""),
         "oellm_bench.nodes": last.get("nodes", ""),
         "oellm_bench.job_id": last.get("job_id", ""),
+        **_where(Path(result["entry_dir"])),
         **{f"oellm_bench.attempt.{each['number']}": _told(each) for each in attempts},
     }
     return {name: value[:_LONGEST_TAG] for name, value in tags.items() if value}
+
+
+def _where(folder: Path) -> dict[str, str]:
+    """Return cluster and partition as the job's own record has them, nothing where there is none."""
+    try:
+        slurm = read_json(folder / "artifacts" / "sys-env.json")["slurm"]
+        names = {"cluster": "SLURM_CLUSTER_NAME", "partition": "SLURM_JOB_PARTITION"}
+        return {f"oellm_bench.{name}": str(slurm.get(variable, "")) for name, variable in names.items()}
+    except (StateError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _told(attempt: Mapping[str, Any]) -> str:

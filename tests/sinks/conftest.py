@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,9 @@ def result_of(session: Mapping[str, Any], name: str = "entry", **values: Any) ->
     attempt = folder / "attempts" / "1"
     attempt.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text("{}")
+    (folder / "artifacts").mkdir(exist_ok=True)
+    slurm = {"SLURM_CLUSTER_NAME": "big", "SLURM_JOB_PARTITION": "gpu"}
+    (folder / "artifacts" / "sys-env.json").write_text(json.dumps({"slurm": slurm}))
     (attempt / "stdout.log").write_text("first\nlast\n")
     return {
         "name": name,

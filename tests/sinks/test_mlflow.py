@@ -67,6 +67,7 @@ def test_a_run_per_entry_below_the_sessions_with_all_that_is_known(sink, mlflow_
     assert tags["mlflow.parentRunId"] == parent["run_id"]
     assert tags["git.commit"] == "c0ffee"
     assert (tags["oellm_bench.nodes"], tags["oellm_bench.host"], tags["oellm_bench.job_id"]) == ("n1", "login1", "7")
+    assert (tags["oellm_bench.cluster"], tags["oellm_bench.partition"]) == ("big", "gpu")
     assert (tags["oellm_bench.session"], tags["oellm_bench.attempt"]) == ("s_1", "1")
     assert tags["oellm_bench.run_reason"] == "nightly"
     assert run["params"] == {"lr": "0.1", "script.bs": "8"}
@@ -78,7 +79,7 @@ def test_a_run_per_entry_below_the_sessions_with_all_that_is_known(sink, mlflow_
     assert sorted(value for name, value in figures.items() if name not in expected)[-4:] == [3, 4, 5, 6]
     assert (tags["metric.bad"], tags["metric.long"]) == ("nan", "100 values")
     assert "metric.huge" in tags
-    assert mlflow_server.artifacts(run["run_id"]) == {"results.json", "stdout.log"}
+    assert mlflow_server.artifacts(run["run_id"]) == {"results.json", "stdout.log", "sys-env.json"}
 
 
 def test_every_call_may_come_twice(sink, mlflow_server, experiment, session_data):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from tests.sinks.services import Listener
 
@@ -142,3 +146,18 @@ def test_two_packages_that_want_one_name_are_told_of(campaign, packaged):
     done = campaign.run("plan")
     assert done.returncode == 0
     assert "plug-in FilesSink (their_sinks:Other) could not be loaded: there is a sink FilesSink already" in done.stderr
+
+
+def test_the_sink_of_our_own_documentation_runs_as_printed(campaign, packaged):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "sinks.md").read_text()
+    python, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (configuration,) = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "post_results" in text)
+    packaged(python, post_results="PostResults")
+    listener = Listener()
+    with listener.open() as url:
+        document = yaml.safe_load(configuration)
+        document["sinks"]["ours"]["url"] = url
+        campaign.write(**CAMPAIGN, **document)
+        done = campaign.run("run")
+    assert done.returncode == 0, done.stderr
+    assert sorted(heard["entry"] for heard in listener.heard) == ["n1", "n2"]

@@ -13,7 +13,7 @@ from oellm_bench.sinks.base import Sink
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import SessionState
 
-ENTRIES = ("a", "b", "c")
+ENTRIES = "abcdef"
 PLAN = SimpleNamespace(by_id={name: SimpleNamespace(name=f"entry {name}") for name in ENTRIES})
 
 
@@ -141,14 +141,18 @@ def test_what_a_sink_alone_refuses_keeps_no_other_back_and_is_given_up_alone():
     told.look(3)
     assert sink.heard == ["initialize", "b"]
     for number in range(5):
-        told.happen(Noticed(at=0.0, key=str(number), message="m"))
-        told.look(3)
+        told.happen(Noticed(at=0.0, key=str(number), message="m"))  # says nothing of results
+        told.look(30)
+    for name in ("c", "d", "e", "f"):
+        told.over(name)
+        told.look(30)
+    assert "a" not in sink.heard
     sink.refuses.clear()
     told.look(200, ending=True)
     assert "a" not in sink.heard
     assert sink.heard[-1] == "finalize"
     (left,) = leftovers(["sink"], PLAN, told.state)
-    assert str(left) == "sink sink has not taken 1 of 2 results: ConnectionError: no a"
+    assert str(left) == "sink sink has not taken 1 of 6 results: ConnectionError: no a"
 
 
 def test_a_sink_that_is_down_at_the_end_has_its_time_and_then_keeps_no_session_from_its_end():
