@@ -7,7 +7,21 @@ from collections.abc import Iterator
 
 from benchmarks.harness import Measurement, bench_argv, cpu_seconds, measurement, paired_ratios, repeated
 
-VERBS = ("plan", "submit", "monitor", "run", "status", "sessions", "logs", "cancel", "results", "options")
+VERBS = (
+    "plan",
+    "submit",
+    "monitor",
+    "run",
+    "status",
+    "sessions",
+    "logs",
+    "cancel",
+    "results",
+    "compare",
+    "baseline",
+    "history",
+    "options",
+)
 
 
 def measure() -> Iterator[Measurement]:

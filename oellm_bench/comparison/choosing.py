@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from oellm_bench.comparison.baseline import read_baseline
+from oellm_bench.comparison.baseline import Baseline, read_baseline
 from oellm_bench.comparison.samples import Measured, all_measured, measured
-from oellm_bench.errors import UsageError
+from oellm_bench.errors import BenchError, UsageError
 from oellm_bench.session import Session, campaign_sessions, read_session
 
 _MOST_LOOKED_AT = 50  # earlier sessions; older ones tell of another time
@@ -58,7 +58,7 @@ def _baseline(subject: Measured, given: Session | None, earlier: Iterable[Measur
     session = subject.session
     chosen = read_baseline(session.state_layout, session.project)
     if chosen is not None and chosen.session != session.id:
-        return measured(read_session(Path(chosen.session_dir))), f"it is the baseline of {session.project}"
+        return _chosen(chosen, session.project), f"it is the baseline of {session.project}"
     newest: Measured | None = None
     for other in (other for other in earlier if other.is_good):
         if other.environment.fingerprint == subject.environment.fingerprint:
@@ -68,3 +68,11 @@ def _baseline(subject: Measured, given: Session | None, earlier: Iterable[Measur
         return newest, "it is the last good session before this one; none was on the same hardware"
     what = f"{session.id} has no baseline, and no good session of {session.project} is older"
     raise UsageError(f"{what}; name a session to compare with, or choose one with `oellm-bench baseline set SESSION`")
+
+
+def _chosen(chosen: Baseline, project: str) -> Measured:
+    try:
+        return measured(read_session(Path(chosen.session_dir)))
+    except BenchError as err:
+        fix = f"choose another one, or `oellm-bench baseline clear {project}`"
+        raise UsageError(f"the baseline of {project} cannot be read ({err}); {fix}") from err

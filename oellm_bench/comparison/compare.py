@@ -122,10 +122,14 @@ class Comparison:
 def compare(session: Session, baseline: Session | None, settings: Settings) -> Comparison:
     """Compare a session with a baseline, the campaign's own or the last good one where none is given.
 
-    Raises UsageError where there is nothing to compare, StateError where one of the two cannot be read.
+    Raises UsageError where there is nothing to compare, or one of the two is not over; StateError where one cannot be
+    read.
     """
     subject = measured(session)
     choice = choose(subject, baseline, settings.history)
+    for one in (subject, choice.baseline):
+        if not one.finished:
+            raise UsageError(f"{one.session.id} is not over; `oellm-bench monitor --session {one.session.id}` ends it")
     if choice.baseline.session.session_dir == session.session_dir:
         raise UsageError(f"{session.id} is the baseline itself; name another session to compare it with")
     rules = _rules(session, settings)

@@ -86,6 +86,23 @@ def test_there_is_nothing_to_compare_the_first_session_with(night: Recorder) -> 
         compare(night(1, {"a": runs(1000)}), None, Settings())
 
 
+def test_a_session_that_is_not_over_is_not_compared(night: Recorder) -> None:
+    night(1, {"a": runs(1000)})
+    session = night(2, {"a": runs(1000)})
+    lines = session.layout.journal.read_text().splitlines(keepends=True)
+    session.layout.journal.write_text("".join(line for line in lines if "Decided" not in line))
+    with pytest.raises(UsageError, match="p_day002 is not over"):
+        compare(session, None, Settings())
+
+
+def test_a_baseline_that_is_gone_is_told(night: Recorder) -> None:
+    night(1, {"a": runs(1000)})
+    session = night(2, {"a": runs(1000)})
+    write_baseline(session.state_layout, "p", Baseline(session="gone", session_dir="/nonexistent", set_at=1.0))
+    with pytest.raises(UsageError, match=r"the baseline of p cannot be read.*baseline clear p"):
+        compare(session, None, Settings())
+
+
 def test_a_session_is_not_compared_with_itself(night: Recorder) -> None:
     session = night(1, {"a": runs(1000)})
     with pytest.raises(UsageError, match="is the baseline itself"):

@@ -89,3 +89,18 @@ def test_rules_for_metrics_are_checked(campaign):
     assert "'up' is not" in campaign.problem() and "my.yaml:" in campaign.problem()
     campaign.root("metrics: {'*_s': {min_effect: lots}}\n")
     assert "'lots' is no share of a value" in campaign.problem()
+
+
+def test_one_entry_of_a_sweep_may_be_expected_to_fail(campaign):
+    campaign.root(sweep="axes: [{size: 1}, {size: 2, project.expected_failure: why}]\nname_template: 's{size}'\n")
+    assert {entry.name: entry.expected_failure for entry in campaign.entries()} == {"s1": "", "s2": "why"}
+
+
+def test_entries_may_wait_for_all_repetitions(campaign):
+    campaign.root(
+        "slurm: {after: []}\n",
+        sweep="axes: [{step: a}, {step: b, slurm.after: 'a_r*'}]\nrepeat: 2\nname_template: '{step}'\n",
+    )
+    by_name = {entry.name: entry for entry in campaign.entries()}
+    first = {by_name["a_r1"].id, by_name["a_r2"].id}
+    assert set(by_name["b_r1"].after) == set(by_name["b_r2"].after) == first
