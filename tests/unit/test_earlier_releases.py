@@ -8,6 +8,7 @@ import pytest
 
 from oellm_bench.core.events import SCHEMA_VERSION, CancelAsked
 from oellm_bench.core.plan import read_entry, read_plan
+from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import StateError
 from oellm_bench.session import read_session
 from oellm_bench.state.fold import apply
@@ -83,6 +84,18 @@ def test_a_session_of_another_release_may_say_less_or_more(tmp_path):
         (tmp_path / "session.json").write_text(json.dumps(document))
         session = read_session(tmp_path)
         assert (session.id, session.monitor_job) == ("p_1", {})
+
+
+def test_a_result_of_the_first_release():
+    document = {"schema_version": 1, "name": "e", "id": "abcdefgh", "attempt": 1, "success": True}
+    result = EntryResult.from_document({**document, "error_mode": "success", "requirements_not_met": []})
+    assert (result.requirements_told, result.figures()) == ((), {"exec_time_s": None})
+
+
+@pytest.mark.parametrize("document", [[], None, 3, {"metrics": []}, {"stages": "x"}])
+def test_what_is_no_result_is_refused(document):
+    with pytest.raises(TypeError):
+        EntryResult.from_document(document)
 
 
 def journal_in(folder, *documents):

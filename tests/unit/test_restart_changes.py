@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -288,3 +289,13 @@ def test_what_was_given_up_for_another_entry_does_not_brake():
     campaign.state.entries["e3"].attempts.clear()
     campaign.do(*(GivenUp(at=1, entry=f"e{n}", mode="dependency_failed", reason="") for n in range(3)))
     assert list(decisions(campaign.plan, campaign.state, campaign.settings, 3)) == []
+
+
+def test_what_is_expected_to_fail_does_not_brake():
+    campaign = Campaign(4, policies={"class_name": "NoRestartPolicy"}, max_failed_share=0.5, brake_after=2)
+    expected = [replace(entry, expected_failure="issue 7") for entry in campaign.plan.entries[:3]]
+    campaign.plan = replace(campaign.plan, entries=(*expected, campaign.plan.entries[3]))
+    campaign.submit(0)
+    campaign.state.entries["e3"].attempts.clear()
+    found = [event for number in range(3) for event in campaign.fail(1, entry=f"e{number}")]
+    assert not any(isinstance(event, GivenUp | Noticed) for event in found)
