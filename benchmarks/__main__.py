@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-QUESTIONS = ("start_up", "planning", "job", "ray_head", "watching", "cluster", "comparing")
+QUESTIONS = ("start_up", "planning", "job", "ray_head", "watching", "reporting", "cluster", "comparing")
 RESULTS = Path("bench-results.json")
 
 

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oellm_bench.cli.table import console, encodable, markdown, print_json, table
+from oellm_bench.cli.fitting import print_fitting
+from oellm_bench.cli.table import encodable, markdown, print_json
 from oellm_bench.clock import SystemClock
 from oellm_bench.core.expectation import expectation_note, is_as_expected
 from oellm_bench.core.plan import PlannedEntry, read_plan
@@ -54,7 +55,7 @@ def print_results(session: Session, form: str | None) -> int:
     elif form == "junit":
         sys.stdout.write(junit_xml(gather(session, now=SystemClock().now(), history=0)))
     elif rows:
-        console().print(table(*_table(rows, _MOST_METRICS)))
+        print_fitting(*_table(rows, _MOST_METRICS))
     if any(not row["error_mode"] for row in rows) or not rows:
         sys.stderr.write(f"not everything is over; `oellm-bench monitor --session {session.id}` collects results\n")
     return EXIT_DONE if rows and all(row["as_expected"] for row in rows) else EXIT_NOT_PASSED

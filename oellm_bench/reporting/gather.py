@@ -14,7 +14,14 @@ from oellm_bench.core.requirement import Requirement
 from oellm_bench.core.result import EntryResult, ErrorMode, flat_stages
 from oellm_bench.fileio import log_end
 from oellm_bench.reporting.environment import environment_report
-from oellm_bench.reporting.history import DEFAULT_SESSIONS, collect_samples, earlier_sessions, numbers, past_session
+from oellm_bench.reporting.history import (
+    DEFAULT_SESSIONS,
+    collect_samples,
+    earlier_sessions,
+    finite,
+    numbers,
+    past_session,
+)
 from oellm_bench.reporting.report import (
     AttemptReport,
     Bound,
@@ -106,11 +113,11 @@ class _Reader:
             standing=standing,
             folder=f"entries/{planned.name}",
             error_mode=result.error_mode,
-            reason=result.reason if entry.over else entry.gate_reason,
+            reason=str(result.reason) if entry.over else entry.gate_reason,
             advice=entry.last.advice if entry.last else "",
             expected_failure=planned.expected_failure,
             attempts=tuple(_attempt(attempt) for attempt in entry.attempts),
-            exec_time_s=result.exec_time_s,
+            exec_time_s=finite(result.exec_time_s),
             parameters=planned.parameters,
             metrics=dict([*metrics.items()][:_MOST_METRICS]),
             more_metrics=max(len(result.metrics) - min(len(metrics), _MOST_METRICS), 0),

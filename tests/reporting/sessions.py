@@ -118,7 +118,7 @@ def _write_attempts(store: Any, layout: SessionLayout, entry: PlannedEntry, ran:
         )
         files = layout.entry(entry.name).attempt(number)
         files.root.mkdir(parents=True, exist_ok=True)
-        files.stdout.write_text(ran.stdout)
+        files.stdout.write_bytes(ran.stdout.encode("utf-8", "surrogatepass"))
         files.stderr.write_text(ran.stderr)
         if mode:
             _write_result(layout, entry, ran, number, mode)
