@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from oellm_bench.cli.parser import build_parser
 from oellm_bench.core.requirement import Requirement
 from oellm_bench.core.result import EntryResult
 from oellm_bench.reporting.gather import gather
@@ -196,3 +198,11 @@ def test_the_verb_writes_the_page_and_prints_where(tmp_path, cli):
     done = cli("report", session.session_dir, "--baseline", base.session_dir, "--history", "0")
     assert (done.rc, done.stdout) == (0, f"{session.layout.report}\n"), done.stderr
     assert "Compared with base" in words(Path(done.stdout.strip()).read_text())
+
+
+def test_the_printed_commands_of_the_documentation_are_known():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "reports.md").read_text()
+    commands = re.findall(r"^\$ oellm-bench ([^#\n]*)", text, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        assert build_parser().parse_args(shlex.split(command)).verb in ("report", "results")
