@@ -15,7 +15,6 @@ BenchError                   something a user can act on; one line (or one list)
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -104,6 +103,8 @@ class SubmissionRejected(SchedulerError):
 
 def nearest(name: str, valid: Sequence[str]) -> str:
     """Return `did you mean 'x'?`, or the list of valid names where none is near."""
+    import difflib  # not above: it is wanted only where something is wrong, and a job starts without
+
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"

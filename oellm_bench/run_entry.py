@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from oellm_bench.core.result import EntryResult, ErrorMode, ExitRecord
 from oellm_bench.errors import EXIT_USAGE, StateError
 from oellm_bench.fileio import atomic_write_json, is_there, read_json
 from oellm_bench.job import folders, ray_state
+from oellm_bench.job.aggregating import aggregated_tasks
 from oellm_bench.job.attempt import Attempt, next_number
 from oellm_bench.job.call import call_parser
 from oellm_bench.job.observation import Observation
@@ -39,7 +39,6 @@ EXIT_STORAGE = 74
 EXIT_RAY_START_FAILED = 90
 EXIT_TIMEOUT = 124
 EXIT_NOT_STARTED = 127
-_TASKS_LIMIT_S = 50.0  # a little more than the program allows itself
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +80,7 @@ def _run(attempt: Attempt, token: str) -> int:
         _say(f"{name} ended {ended.leftovers} processes that the command had left running")
     record = _record(attempt, token, ended)
     settle(record, attempt.layout)
-    note = _aggregated_tasks(attempt)
+    note = aggregated_tasks(attempt.layout.benchmark_results)
     full = folders.make_room_for_records(attempt)
     if full and not record.message:
         record = replace(record, message=full)
@@ -114,19 +113,6 @@ def _take_leave(attempt: Attempt, observation: Observation, number: int | None) 
     observation.end(stopped=number is not None, stuck=is_stuck and attempt.entry.capture.stacks)
 
 
-def _aggregated_tasks(attempt: Attempt) -> str:
-    """Aggregate the script's tasks.pkl into tasks.json, in a process of its own; returns why that could not be."""
-    source = attempt.layout.benchmark_results / "tasks.pkl"
-    if not source.is_file() or not source.stat().st_size:
-        return ""
-    argv = (sys.executable, "-P", "-m", "oellm_bench.job.task_stages", str(source), str(source.with_suffix(".json")))
-    done = shell.run(argv, timeout_s=_TASKS_LIMIT_S)
-    if done.returncode == 0:
-        return ""
-    said = done.stderr.strip().splitlines()
-    return f"tasks.pkl cannot be read ({said[-1] if said else 'too large, or too slow'}); left out"
-
-
 def _launch(attempt: Attempt) -> Launch:
     launch = Launch(
         argv=attempt.argv,
@@ -156,7 +142,7 @@ def _record(attempt: Attempt, token: str, ended: Ended) -> ExitRecord:
         message=ended.message,
         restarts=_restarts(),
         job_id=_job_id(),
-        host=socket.gethostname(),
+        host=os.uname().nodename,
         started_at=ended.started_at,
         ended_at=ended.ended_at,
     )

@@ -133,6 +133,21 @@ class SessionLayout:
         return self.root / "scripts"
 
     @property
+    def installed(self) -> Path:
+        """What is installed for each interpreter, kept for the entries that run the same one."""
+        return self.root / "installed"
+
+    @property
+    def ray(self) -> Path:
+        """The Ray head that entries share, its logs and who keeps it."""
+        return self.root / "ray"
+
+    @property
+    def ray_socket(self) -> Path:
+        """Where entries ask for that head."""
+        return self.ray / "head.sock"
+
+    @property
     def slurm_logs(self) -> Path:
         """What the scheduler writes for array tasks."""
         return self.root / "slurm"

@@ -9,6 +9,7 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 _MAPPINGS = ("parameters", "params", "metrics", "stages", "resources")
+STAGES_SCHEMA_VERSION = 1  # of tasks.json
 NO_RECORD = "the runner ended without writing its record"  # the batch script's word in the runner's place
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 # Named, not imported: it runs in another interpreter, which need not have this package.
@@ -11,6 +10,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent / "payload"
 
 def write_archive(target: Path) -> None:
     """Write the program. Raises OSError. Source: "Executing a directory or zipfile", zipapp in Python's library."""
+    import zipfile  # not above: most entries need no archive
+
     with zipfile.ZipFile(target, "w", strict_timestamps=False) as archive:
         for path in sorted(_PACKAGE.glob("*.py")):
             archive.write(path, f"payload/{path.name}")

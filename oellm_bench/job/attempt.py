@@ -10,12 +10,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
+from oellm_bench.core.resources import RayHead
 from oellm_bench.launchers.prefix import on_every_node, once_inside, with_environment
 from oellm_bench.observer.task import Task
 
+# Run as a file by interpreters that need not have this package.
+_PACKAGES = Path(__file__).resolve().parent.parent / "payload" / "packages.py"
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # What SLURM tells a job of its place and its GPUs.
 _OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
@@ -79,6 +83,25 @@ class Attempt:
         return (*self.launcher, self._python, str(self.payload), "ray", str(self.ray_spec), "--", *command)
 
     @property
+    def needs_payload(self) -> bool:
+        """Whether the copy of the program is of use."""
+        capture = self.entry.capture
+        return self.entry.ray.enabled or (capture.enabled and capture.packages and not self.is_bare)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing stands between this node and the command: no container, no srun, no other environment."""
+        return not self.entry.launcher and not self.entry.isolated
+
+    @property
+    def _listed_python(self) -> str:
+        """The Python that is asked what is installed: the command's, or of a command that is none the one it would
+        find; ours has what this program needs.
+        """
+        command = self.entry.argv[0]
+        return command if Path(command).name.startswith("python") else "python3"
+
+    @property
     def _python(self) -> str:
         """The interpreter for the payload: behind a launcher whatever Python there is, it needs nothing of ours."""
         return "python3" if self.entry.launcher else sys.executable
@@ -107,13 +130,13 @@ class Attempt:
         """Return what the observer is told."""
         argv: tuple[str, ...] = ()
         environment = self.own_variables()
-        if self.entry.capture.packages:
+        if self.entry.capture.packages and self.is_bare:
+            argv = (self._listed_python, str(_PACKAGES))
+        elif self.entry.capture.packages:
             launcher = once_inside(self.entry.launcher)
-            # Of a command that is no Python the one it would find: ours has what this program needs.
-            python = self.entry.argv[0] if Path(self.entry.argv[0]).name.startswith("python") else "python3"
             launcher, more = self._with_environment(launcher)
             environment.update(more)
-            argv = (*launcher, python, str(self.payload), "packages")
+            argv = (*launcher, self._listed_python, str(self.payload), "packages")
         return Task(
             root=root,
             entry_dir=str(self.layout.root),
@@ -127,6 +150,7 @@ class Attempt:
             progress=self.entry.progress,
             packages_argv=list(argv),
             packages_environment=environment,
+            packages_kept=str(SessionLayout(self.session).installed) if self.is_bare else "",
             cwd=str(self.cwd),
             image=self.entry.image,
             session_file=str(SessionLayout(self.session).session),
@@ -165,14 +189,10 @@ class Attempt:
 
     def ray_spec_text(self, environment: Mapping[str, str]) -> str:
         """Return the payload's SPEC.json; CPUs and memory are settled here, where SLURM's variables are."""
-        ray = asdict(self.entry.ray)
-        ray["num_cpus"] = self.entry.ray.num_cpus or allotted_cpus(environment)
-        if self.entry.ray.object_store_share:
-            ray["object_store_bytes"] = int(self.entry.ray.object_store_share * allotted_bytes(environment))
-        if not self.entry.launcher:
-            ray["executable"] = ray["executable"] or _ray_beside_python()
+        is_shared = self.entry.ray.reuse and self.ray_nodes == 1
         document = {
-            "ray": ray,
+            "ray": ray_settings(self.entry.ray, environment, here=not self.entry.launcher),
+            "shared_socket": str(SessionLayout(self.session).ray_socket) if is_shared else "",
             "nodes": self.ray_nodes,
             "startup_log": str(self.files.ray_startup),
             "workers_path": str(self.ray_workers),
@@ -180,6 +200,17 @@ class Attempt:
             "state_path": str(self.ray_state),
         }
         return json.dumps(document, indent=1) + "\n"
+
+
+def ray_settings(ray: RayHead, environment: Mapping[str, str], *, here: bool) -> dict[str, Any]:
+    """Return what the payload is told of a head; `here`: it runs beside our own Python."""
+    settings = asdict(ray)
+    settings["num_cpus"] = ray.num_cpus or allotted_cpus(environment)
+    if ray.object_store_share:
+        settings["object_store_bytes"] = int(ray.object_store_share * allotted_bytes(environment))
+    if here:
+        settings["executable"] = ray.executable or _ray_beside_python()
+    return settings
 
 
 def allotted_cpus(environment: Mapping[str, str]) -> int:

@@ -39,7 +39,7 @@ def prepare(attempt: Attempt) -> None:
             told.unlink(missing_ok=True)
     if attempt.entry.capture.enabled:
         layout.artifacts.mkdir(exist_ok=True)
-    if attempt.entry.ray.enabled or (attempt.entry.capture.enabled and attempt.entry.capture.packages):
+    if attempt.needs_payload:
         write_archive(attempt.payload)
     remove_scratch(attempt)
     _make(attempt, layout.scratch)

@@ -23,9 +23,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.core.result import STAGES_SCHEMA_VERSION
 from oellm_bench.fileio import atomic_write_text
 
-SCHEMA_VERSION = 1
 TIME_S = 40
 # A few bytes of a pickle can ask for any amount: what it may take follows from its size.
 MEMORY_BYTES, LEAST_BYTES, BYTES_PER_BYTE = 8 << 30, 512 << 20, 40
@@ -173,7 +173,7 @@ def main(arguments: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         with source.open("rb") as stream:
             stages = aggregate(_Unpickler(stream).load())
-        text = json.dumps({"schema_version": SCHEMA_VERSION, "stages": stages}, allow_nan=False)
+        text = json.dumps({"schema_version": STAGES_SCHEMA_VERSION, "stages": stages}, allow_nan=False)
         atomic_write_text(target, text + "\n")
     except Exception as err:  # whatever a hostile pickle leads to
         sys.stderr.write(f"{type(err).__name__}: {err!s:.200}\n")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
 
 from oellm_bench import shell
-from oellm_bench.placeholders import value_text
-from oellm_bench.rendering.directives import is_given, long_name
 
 # These take variables for the container from variables of their own: APPTAINERENV_X becomes X. Unlike --env that
 # needs no place on the command line, and no value is split at its commas. Source: apptainer-exec(1).
@@ -18,14 +15,6 @@ _BY_NAME = ("docker", "podman")
 _RUNNING = (("run",), ("exec",))
 # These hand on what they have.
 _ALL = ("srun", "env", "enroot", "pyxis")
-
-
-def srun_argv(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return `srun --name=value ...`, nothing where no option is given."""
-    if not options:
-        return ()
-    given = ((long_name(name), value) for name, value in options.items() if is_given(value))
-    return ("srun", *(f"--{name}" if value is True else f"--{name}={value_text(value)}" for name, value in given))
 
 
 def on_every_node(prefix: Sequence[str], nodes: int) -> tuple[str, ...]:

@@ -13,22 +13,33 @@ from typing import Any
 
 from oellm_bench import proctree
 from oellm_bench.fileio import atomic_write_json, atomic_write_text
+from oellm_bench.observer.kept import Kept
 from oellm_bench.observer.task import Task
+
+_NOT_OF_PYTHON = ("packages", "conda", "watched", "read_at_ns")
 
 
 class Installed:
-    """A run of the payload's `packages` in the background, and the files made of what it says."""
+    """A run of the payload's `packages` in the background, or what one of another entry said; files made of that."""
 
     def __init__(self, task: Task) -> None:
         self._artifacts = Path(task.artifacts)
         self._output = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
+        self._kept: Kept | None = None
         if not task.packages_argv:
             return
+        environment = {**os.environ, **task.packages_environment}
+        if task.packages_kept:
+            self._kept = Kept(Path(task.packages_kept), task.packages_argv, environment, task.cwd)
+            found = self._kept.read()
+            if found is not None:
+                self._write(found)
+                return
         try:
             self._process = subprocess.Popen(
                 task.packages_argv,
-                env={**os.environ, **task.packages_environment},
+                env=environment,
                 cwd=task.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
@@ -54,7 +65,10 @@ class Installed:
             self._process.wait()
         self._process = None
         self._output.seek(0)
-        self._write(_document(self._output.read()))
+        document = _document(self._output.read())
+        self._write(document)
+        if self._kept is not None:
+            self._kept.write(document)
 
     def finish(self, limit_s: float) -> None:
         """Wait for the lists."""
@@ -68,7 +82,7 @@ class Installed:
             for key, name, head in (("packages", "pip-freeze.txt", ""), ("conda", "conda-explicit.txt", "@EXPLICIT\n")):
                 if document.get(key):
                     atomic_write_text(self._artifacts / name, head + "\n".join(document[key]) + "\n")
-            about = {key: value for key, value in document.items() if key not in ("packages", "conda")}
+            about = {key: value for key, value in document.items() if key not in _NOT_OF_PYTHON}
             atomic_write_json(self._artifacts / "python.json", about)
 
 

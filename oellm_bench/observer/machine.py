@@ -7,10 +7,8 @@ import os
 import platform
 import re
 import resource
-import socket
 import struct
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,7 @@ def describe(task: Task, environment: Mapping[str, str], gpus: Mapping[str, Any]
         "schema_version": SCHEMA_VERSION,
         "at": time.time(),
         "attempt": task.attempt,
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "kernel": platform.release(),
         "machine": platform.machine(),
         "system": _system(),
@@ -89,6 +87,8 @@ def _sif_id(head: bytes) -> str | None:
     where = head.find(_SIF_MAGIC)
     if where < 0 or len(head) < where + struct.calcsize("<10s3s3s16s"):
         return None
+    import uuid  # not above: few entries run in an image
+
     # magic, version, architecture, then the id; before them a line that makes the file executable.
     return str(uuid.UUID(bytes=head[where + 16 : where + 32]))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +60,7 @@ class Recorder:
             "schema_version": SCHEMA_VERSION,
             "at": now,
             "attempt": self._task.attempt,
-            "host": socket.gethostname(),
+            "host": os.uname().nodename,
             "pid": self._task.root,
             "elapsed_s": round(clock - self._began, 3),
             "interval_s": self._task.interval_s,

@@ -11,7 +11,8 @@ class Task:
 
     `root` is the process whose descendants are watched, `entry_dir` and `attempt` tell those that srun has started.
     `stop_order`: the file that says that it will be cancelled for a stall (empty: nobody wants the stacks).
-    `packages_argv` lists what is installed (empty: nobody wants to know), run in `cwd`. `image`: the container's.
+    `packages_argv` lists what is installed (empty: nobody wants to know), run in `cwd`;
+    `packages_kept` is the folder where entries share what it said (empty: they do not). `image`: the container's.
     `progress`: a regular expression with a group `iteration`, looked for in `logs`; empty: none.
     """
 
@@ -27,6 +28,7 @@ class Task:
     progress: str
     packages_argv: list[str]
     packages_environment: dict[str, str]
+    packages_kept: str
     cwd: str
     image: str
     session_file: str

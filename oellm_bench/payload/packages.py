@@ -7,11 +7,13 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+_HERE, _RELEASE = Path(__file__).resolve().parent, Path("/etc/os-release")
 _CONDA_TOKEN = re.compile("/t/[^/]*(?=/)")
 
 
@@ -19,7 +21,8 @@ def main() -> int:
     """Write the document."""
     # The environment of this Python, activated or not; else the active one, whose Python this need not be.
     prefix = sys.prefix if Path(sys.prefix, "conda-meta").is_dir() else os.environ.get("CONDA_PREFIX", "")
-    document = {"python": _python(), "packages": frozen(), "conda": conda(prefix)}
+    read_from = {"read_at_ns": time.time_ns(), "watched": _watched(prefix)}  # first: what changes from here on is new
+    document = {"python": _python(), "packages": frozen(), "conda": conda(prefix), **read_from}
     sys.stdout.write(json.dumps(document) + "\n")
     return 0
 
@@ -52,10 +55,34 @@ def conda(prefix: str) -> list[str]:
     return lines
 
 
+def _watched(conda_prefix: str) -> dict[str, list[int] | None]:
+    """Return what this is read from, with time of change (ns) and inode; None for what is not there yet.
+
+    Whatever is installed, upgraded or removed changes the folder it is recorded in. Files named *.pth add folders.
+    """
+    folders = [Path(entry or ".").absolute() for entry in sys.path if entry != str(_HERE)]
+    user_site = getattr(sys.modules.get("site"), "USER_SITE", None)  # on sys.path only once it is there
+    files = [path for folder in folders for path in folder.glob("*.pth")]
+    settings = [Path(sys.executable).resolve(), Path(sys.prefix, "pyvenv.cfg"), _RELEASE]
+    found: dict[str, list[int] | None] = {}
+    for path in (
+        *folders,
+        *files,
+        *settings,
+        Path(conda_prefix or sys.prefix, "conda-meta"),
+        *([Path(user_site)] if user_site else []),
+    ):
+        try:
+            status = path.stat()
+            found[str(path.absolute())] = [status.st_mtime_ns, status.st_ino]
+        except OSError:
+            found[str(path.absolute())] = None
+    return found
+
+
 def _python() -> dict[str, str]:
-    release = Path("/etc/os-release")
     try:
-        names = [line for line in release.read_text(encoding="utf-8").splitlines() if line.startswith("PRETTY_NAME=")]
+        names = [line for line in _RELEASE.read_text(encoding="utf-8").splitlines() if line.startswith("PRETTY_NAME=")]
     except OSError:
         names = []
     return {
@@ -128,3 +155,7 @@ def _without_secrets(url: str) -> str:
     user, _, host = parts.netloc.rpartition("@")
     path = parts.path if parts.scheme == "file" else _CONDA_TOKEN.sub("", parts.path)
     return urlunsplit((parts.scheme, f"git@{host}" if user == "git" else host, path, "", ""))
+
+
+if __name__ == "__main__":  # where nothing stands between the interpreter and this file
+    sys.exit(main())

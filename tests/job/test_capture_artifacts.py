@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import socket
 import struct
@@ -149,3 +150,71 @@ def test_what_an_earlier_attempt_recorded_is_kept_with_it(job: Job) -> None:
     assert job.run().returncode == job.run().returncode == 0
     assert json.loads((job.attempt(1).root / "artifacts" / "sys-env.json").read_text())["attempt"] == 1
     assert job.artifact("sys-env.json")["attempt"] == 2
+
+
+@pytest.fixture
+def path(job: Job, tmp_path: Path) -> Path:
+    """A folder on the path of the command's Python that has not been changed for a while, with one package."""
+    folder = tmp_path / "path"
+    install(folder, "demo-one", "1.0")
+    os.utime(folder, (1e9, 1e9))
+    job.plan(sys.executable, "-c", "pass", environment={"PYTHONPATH": str(folder)})
+    return folder
+
+
+def kept(job: Job) -> Path:
+    [found] = (job.session / "installed").iterdir()
+    return found
+
+
+def test_packages_are_listed_once_for_entries_that_run_the_same_python(job: Job, path: Path) -> None:
+    assert job.run().returncode == 0
+    document = json.loads(kept(job).read_text())
+    document["document"]["packages"].append("of-the-first-entry==1")
+    kept(job).write_text(json.dumps(document))
+    assert job.run().returncode == 0
+    assert job.artifact("pip-freeze.txt").splitlines()[-1] == "of-the-first-entry==1"
+    assert job.artifact("python.json")["python"]["prefix"] == sys.prefix
+
+
+def test_a_package_installed_between_two_entries_is_listed(job: Job, path: Path) -> None:
+    assert job.run().returncode == 0
+    assert kept(job).is_file()
+    install(path, "demo-two", "2.0")
+    assert job.run().returncode == 0
+    assert {"demo-one==1.0", "demo-two==2.0"} <= set(job.artifact("pip-freeze.txt").splitlines())
+
+
+def test_a_list_of_a_folder_that_has_just_changed_is_not_kept(job: Job, path: Path) -> None:
+    install(path, "demo-two", "2.0")
+    os.utime(path, (1e11, 1e11))  # what comes next may leave the folder's time as it is
+    assert job.run().returncode == 0
+    assert "demo-two==2.0" in job.artifact("pip-freeze.txt").splitlines()
+    assert not (job.session / "installed").exists()
+
+
+def test_entries_with_another_path_do_not_share_a_list(job: Job, path: Path, tmp_path: Path) -> None:
+    assert job.run().returncode == 0
+    install(tmp_path / "other", "demo-other", "3.0")
+    job.plan(sys.executable, "-c", "pass", environment={"PYTHONPATH": str(tmp_path / "other")})
+    assert job.run().returncode == 0
+    lines = job.artifact("pip-freeze.txt").splitlines()
+    assert "demo-other==3.0" in lines and "demo-one==1.0" not in lines
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"document": {"watched": 3}}'])
+def test_a_kept_list_that_makes_no_sense_is_not_used(job: Job, path: Path, content: str) -> None:
+    assert job.run().returncode == 0
+    kept(job).write_text(content)
+    assert job.run().returncode == 0
+    assert "demo-one==1.0" in job.artifact("pip-freeze.txt").splitlines()
+
+
+def test_a_list_behind_a_script_in_place_of_a_python_is_not_kept(job: Job, tmp_path: Path) -> None:
+    shim = tmp_path / "python-of-a-version-manager"
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    shim.chmod(0o755)
+    job.plan(str(shim), "-c", "pass")
+    assert job.run().returncode == 0
+    assert job.artifact("python.json")["python"]["prefix"] == sys.prefix
+    assert not (job.session / "installed").exists()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from live_job import Job
 
 
 @dataclass
@@ -141,3 +142,16 @@ def test_numbers_of_numpy_count(tmp_path):
     assert aggregate(tmp_path, OF_NUMPY).returncode == 0
     found = json.loads((tmp_path / "tasks.json").read_text())["stages"]["read"]
     assert (found["process_time"]["sum"], found["items"]["sum"]) == (1.5, 2.0)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_an_empty_list_needs_no_process(job: Job, protocol: int) -> None:
+    written = "open(os.environ['OELLM_BENCH_RESULTS_PATH'] + '/tasks.pkl', 'wb')"
+    job.plan(sys.executable, "-c", f"import os, pickle; pickle.dump([], {written}, {protocol})")
+    # The process that reads tasks.pkl would begin with this, and end.
+    stop = "import os, sys\nif 'oellm_bench.job.task_stages' in sys.orig_argv: os._exit(3)\n"
+    (job.session / "sitecustomize.py").write_text(stop)
+    assert job.run(PYTHONPATH=str(job.session)).returncode == 0
+    assert job.result().reason == ""
+    tasks = job.folder.benchmark_results / "tasks.json"
+    assert json.loads(tasks.read_text()) == {"schema_version": 1, "stages": {}}
