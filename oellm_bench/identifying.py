@@ -56,7 +56,7 @@ def _launch_identity(launch: LaunchCommand) -> dict[str, Any]:
 
 def _ray_identity(ray: RayHead) -> dict[str, Any]:
     """Return what of the head makes it another experiment; options that came later count once they are used."""
-    later = {"object_spilling", "object_store_share", "spill_dir"}
+    later = {"object_spilling", "object_store_share", "spill_dir", "reuse"}
     return {name: value for name, value in vars(ray).items() if name not in later or value != getattr(RayHead(), name)}
 
 

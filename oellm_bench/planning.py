@@ -25,7 +25,7 @@ from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.filling import fill
 from oellm_bench.identifying import fingerprint_of, identity_of, paths_of
 from oellm_bench.launchers.base import Launcher, Place
-from oellm_bench.launchers.prefix import srun_argv
+from oellm_bench.launchers.srun import srun_argv
 from oellm_bench.leaks import refuse_secrets
 from oellm_bench.naming import entry_name, repetition_names, without_repetition
 from oellm_bench.ordering import with_predecessors

@@ -26,6 +26,7 @@ from oellm_bench.log import set_up
 from oellm_bench.schedulers.base import Limits
 from oellm_bench.session import Session
 from oellm_bench.session_writing import make_output_folder
+from oellm_bench.shared_ray import shared_ray
 from oellm_bench.shell import command_line
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
@@ -75,9 +76,11 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
         return session, EXIT_DONE if went_as_expected(read_plan(session.layout.sweep), store.state) else EXIT_NOT_PASSED
     plan = read_plan(session.layout.sweep)
     submitter = make_submitter(session, plan, store, clock)
-    submitter.recover()
-    _open_gates(session, plan, store, clock)
-    submitter.submit_due()
+    with shared_ray(session.layout, plan) as head:
+        head.ensure()
+        submitter.recover()
+        _open_gates(session, plan, store, clock)
+        submitter.submit_due()
     _write_view(session, plan, store, clock)
     if all(entry.over or entry.cancelled for entry in store.state.entries.values()):
         _log.warning(

@@ -18,6 +18,7 @@ from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, Alr
 from oellm_bench.monitor import Cycle, Monitor
 from oellm_bench.outbox import leftovers
 from oellm_bench.session import Session
+from oellm_bench.shared_ray import SharedRay, shared_ray
 from oellm_bench.shell import run
 from oellm_bench.state.lease import Lease
 from oellm_bench.view import final_result
@@ -50,7 +51,10 @@ def watch(session: Session, *, interval_s: float | None, once: bool, actions: Ma
             return exit_code(monitor)
         monitor.store.guard = _renewing(lease, clock)
         try:
-            cycle = _watch(monitor, lease, interval_s, once=once)
+            with shared_ray(session.layout, monitor.plan) as head:
+                cycle = _watch(monitor, lease, head, interval_s, once=once)
+                if cycle.finished:
+                    head.end()
         finally:
             monitor.close()
     finally:
@@ -75,7 +79,7 @@ def _write_report(session: Session) -> None:
         _log.warning("report.html is not written (%s); `oellm-bench report %s` writes it", said, session.id)
 
 
-def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bool) -> Cycle:
+def _watch(monitor: Monitor, lease: Lease, head: SharedRay, interval_s: float | None, *, once: bool) -> Cycle:
     pause = interval_s
     if pause is None:
         pause = min(monitor.settings[0].monitoring.interval_s, monitor.scheduler.longest_pause_s)
@@ -83,6 +87,7 @@ def _watch(monitor: Monitor, lease: Lease, interval_s: float | None, *, once: bo
     with LiveTable(monitor) as live:
         while True:
             lease.renew()
+            head.ensure()  # before a step submits who uses it
             cycle = monitor.step()
             live.update()
             while once and not cycle.finished and not monitor.gates.has_answered:

@@ -14,6 +14,7 @@ from oellm_bench.backends.base import Backend
 from oellm_bench.conditions.base import Condition
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
+from oellm_bench.config.sharing import sharing_problems
 from oellm_bench.core.metric import metric_problems
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.requirement import requirement_problems
@@ -84,6 +85,9 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.restart, "", lambda: _restart_problems(project)),
         (project.monitoring, "", lambda: _monitoring_problems(project)),
         (project.ray, "", lambda: _number_problems("ray", project.ray)),
+        (project.ray, "", lambda: sharing_problems(project)),
+        (project.slurm, "", lambda: sharing_problems(project)),  # which of its parts is new does not matter
+        (project.container, "", lambda: sharing_problems(project)),
         (project.capture, "", lambda: _capture_problems(project)),
         (project.simulation, "", lambda: simulation_problems(project.simulation)),
     )

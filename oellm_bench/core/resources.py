@@ -45,6 +45,7 @@ class RayHead:
     spill_dir: str = option("folder to spill to; empty: the head's folder for temporary files", "")
     startup_timeout_s: float = option("how long one start of the head may take", 90.0, unit="s")
     start_attempts: int = option("how often a head that did not come up is started", 2)
+    reuse: bool = option("one head for all entries of a session run here, instead of one for each", False)
     executable: str = option("the ray command; empty: beside the job's Python, else on PATH", "")
 
     def start_limit_s(self, nodes: int) -> float:

@@ -20,7 +20,7 @@ from oellm_bench.placeholders import UnknownPlaceholder
 
 # Names in a session's folder that an entry cannot have there.
 _OF_A_SESSION = frozenset(
-    "actions config.yaml entries journal.jsonl notices.jsonl report.html results.csv results.jsonl ray scripts "
+    "actions config.yaml entries journal.jsonl notices.jsonl report.html results.csv results.jsonl ray installed scripts "
     "session.json sinks slurm sweep.json".split()
 )
 
@@ -145,6 +145,7 @@ class EntryTranslation:
             "ray.num_gpus": entry.ray.num_gpus or 0,
             "ray.object_spilling": bool(entry.ray.enable_object_spilling),
             "ray.object_store_bytes": 0,
+            "ray.reuse": entry.ray.enabled and entry.ray.reuse,
         }
         if isinstance(size, float) and 0 < size < 1:
             values["ray.object_store_share"] = size

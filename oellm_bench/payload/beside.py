@@ -7,6 +7,7 @@ import time
 
 from . import processes
 from .node import RayNode
+from .shared import LentHead
 from .state import State
 
 EXIT_NOT_STARTED = 127
@@ -14,7 +15,7 @@ COMMAND_GRACE_S = 10.0
 LEFTOVER_GRACE_S = 2.0
 
 
-def run_command(argv: list[str], head: RayNode, address: str, state: State) -> tuple[int, bool]:
+def run_command(argv: list[str], head: RayNode | LentHead, address: str, state: State) -> tuple[int, bool]:
     """Run the command to its end, passing signals on; return its code, negative for a signal, and whether we were
     told to stop it.
 
@@ -27,20 +28,23 @@ def run_command(argv: list[str], head: RayNode, address: str, state: State) -> t
         state.update(failure="crash", message=message)
         processes.say(message)
         return EXIT_NOT_STARTED, False
+    ours = [head.process] if head.process else []
     began, clock = time.time(), time.monotonic()
     state.update(command_started_at=began)
     stopped = False
     while command.returncode is None and not stopped:
         number = processes.next_signal(1.0)
-        processes.reap(command, head.process)
+        processes.reap(command, *ours)
         if number in processes.RELAYED:
             processes.notify_handlers(command.pid, number)
         stopped = number in processes.STOP and command.returncode is None
     ended_at = began + time.monotonic() - clock
-    if head.process.returncode is not None:
-        state.update(message=f"the Ray head ended with {head.process.returncode} before the command did")
-    processes.end(grace_s=COMMAND_GRACE_S if stopped else LEFTOVER_GRACE_S, spare=head.process.pid)
-    processes.reap(command, head.process)
+    how = head.end()
+    if how:
+        state.update(message=f"the Ray head ended {how} before the command did")
+    spare = head.process.pid if head.process else 0
+    processes.end(grace_s=COMMAND_GRACE_S if stopped else LEFTOVER_GRACE_S, spare=spare)
+    processes.reap(command, *ours)
     if stopped:
         ended_at = began + time.monotonic() - clock
     state.update(command_ended_at=ended_at, returncode=command.returncode)

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class RayNode:
 
     def __init__(self, spec: dict[str, Any], role: list[str], *, token: str, log: Path) -> None:
         self._timeout_s = float(spec["ray"]["startup_timeout_s"])
-        self._token = token
+        self.token = token
         self._log = log
         try:
             self.temp_dir = temporary.make()
@@ -68,8 +69,7 @@ class RayNode:
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return this process's environment with the token of this cluster in place of any other's."""
-        inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-        return {**inherited, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token, **more}
+        return {**without_foreign(os.environ), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **more}
 
     def wait_until_ready(self) -> None:
         """Return once Ray says that it runs. Raises StartFailed with the reason, Stopped on TERM or INT."""
@@ -84,6 +84,10 @@ class RayNode:
     def is_ready(self) -> bool:
         """Tell whether Ray has said so."""
         return _READY in self._output()
+
+    def end(self) -> str:
+        """Return how it has ended, empty while it runs; once it was reaped."""
+        return "" if self.process.returncode is None else f"with {self.process.returncode}"
 
     def stop(self, logs_path: Path, *, at_once: bool = False) -> None:
         """End this and nothing else, keep the logs, remove the folder; `at_once` where we are killed soon."""
@@ -112,6 +116,11 @@ class RayNode:
         with self._log.open("rb") as stream:
             stream.seek(self._log_start)  # what earlier starts wrote is not this one's
             return stream.read()
+
+
+def without_foreign(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which no cluster is named."""
+    return {name: value for name, value in environment.items() if name not in _FOREIGN}
 
 
 def wait_a_moment(pause_s: float = _POLL_S) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import processes, worker
+from . import processes, shared, worker
 from .beside import run_command
 from .head import start_head
 from .node import StartFailed, Stopped
@@ -32,14 +32,23 @@ def main(spec_path: str, command: list[str]) -> int:
 
 
 def _first_node(spec: dict[str, Any], command: list[str]) -> int:
-    """Start the head, run the command, stop the head; return the exit code."""
+    """Start the head, run the command, stop the head; return the exit code.
+
+    Where the session has a head for all of its entries that one is used; an own one where nobody keeps it any more.
+    """
     state = State(Path(spec["state_path"]))
     logs_path = Path(spec["logs_path"])
     try:
+        lent = shared.borrow(Path(spec["shared_socket"])) if spec.get("shared_socket") else None
+        if lent is not None:
+            return _with_lent(lent, command, state)
+        if spec.get("shared_socket"):
+            processes.say("nobody keeps the Ray head of the session any more: this entry starts its own")
         head, address = start_head(spec, state, logs_path)
     except StartFailed as err:
-        state.update(failure="ray_start_failed", message=f"the Ray head did not start: {err}")
-        processes.say(f"the Ray head did not start: {err}")
+        reason = f"the Ray head did not start: {err}"
+        state.update(failure="ray_start_failed", message=reason)
+        processes.say(reason)
         return EXIT_RAY_START_FAILED
     except Stopped:
         state.update(failure="cancelled", message="stopped while the Ray head was starting")
@@ -51,4 +60,18 @@ def _first_node(spec: dict[str, Any], command: list[str]) -> int:
         began = time.monotonic()
         head.stop(logs_path, at_once=stopped)
         state.update(stop_s=round(time.monotonic() - began, 3))
+    return _exit_code(returncode)
+
+
+def _with_lent(head: shared.LentHead, command: list[str], state: State) -> int:
+    """Run the command beside the session's head, which stays; return the exit code."""
+    state.update(address=head.address, shared=True)
+    try:
+        returncode, _ = run_command(command, head, head.address, state)
+    finally:
+        head.give_back()
+    return _exit_code(returncode)
+
+
+def _exit_code(returncode: int) -> int:
     return 128 - returncode if returncode < 0 else returncode
