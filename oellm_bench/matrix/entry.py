@@ -20,8 +20,8 @@ from oellm_bench.placeholders import UnknownPlaceholder
 
 # Names in a session's folder that an entry cannot have there.
 _OF_A_SESSION = frozenset(
-    "actions config.yaml entries journal.jsonl notices.jsonl report.html results.csv results.jsonl ray installed scripts "
-    "session.json sinks slurm sweep.json".split()
+    "actions config.yaml entries installed journal.jsonl notices.jsonl ray report.html results.csv results.jsonl "
+    "scripts session.json sinks slurm sweep.json".split()
 )
 
 
