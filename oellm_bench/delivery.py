@@ -48,7 +48,8 @@ class Route:
     def take(self, outcomes: Sequence[Outcome], now: float) -> None:
         """Learn from what came back: when to try again, and which items are to blame themselves."""
         passed = {outcome.call.kind for outcome in outcomes if not outcome.error} - {"progress"}
-        failed = [outcome for outcome in outcomes if outcome.error]
+        pauses = [outcome.answer.after_s for outcome in outcomes if outcome.answer.after_s is not None]
+        failed = [outcome for outcome in outcomes if outcome.has_failed]
         for outcome in failed:
             key = (outcome.call.kind, outcome.call.key)
             self.failures[key] = self.failures.get(key, 0) + 1
@@ -58,7 +59,7 @@ class Route:
             again = _FIRST_PAUSE_S if passed or not self.pause_s else min(2 * self.pause_s, _LONGEST_PAUSE_S)
             self.pause_s = again if failed else 0.0
             self.stuck = bool(failed) and not passed
-            self.due_at = now + self.pause_s
+            self.due_at = now + max(self.pause_s, *pauses, 0.0)
 
 
 class SinkDelivery:
@@ -163,7 +164,7 @@ class SinkDelivery:
                 events.append(Delivered(at=now, sink=name, notice=call.key))
             elif call.kind in ("result", "end"):
                 events.append(Delivered(at=now, sink=name, entry=call.key))
-        error = next((printable(outcome.error) for outcome in reversed(outcomes) if outcome.error), "")
+        error = next((printable(outcome.error) for outcome in reversed(outcomes) if outcome.has_failed), "")
         if error and error != state.sink_errors.get(name):
             if route.errors_told < _MOST_ERRORS_TOLD:
                 _log.warning("sink %s: %s", name, error)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from oellm_bench.sink_process import SinkProcess
-from oellm_bench.sinks.base import Notice, Progress, Sink
+from oellm_bench.sink_process import Answer, SinkProcess
+from oellm_bench.sinks.base import Notice, Progress, Sink, TryAgain
 
 _MOST_FAILURES = 2  # in a row; then the rest of a batch is left for the next one
 
@@ -25,10 +25,20 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a call; `error` is empty where the sink has taken it."""
+    """A call and its answer."""
 
     call: Call
-    error: str = ""
+    answer: Answer
+
+    @property
+    def error(self) -> str:
+        """Why the sink has not taken it; empty where it has."""
+        return self.answer.error
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the sink could not take it; one that asks for time has not failed."""
+        return bool(self.answer.error) and self.answer.after_s is None
 
 
 class Channel(Protocol):
@@ -71,15 +81,17 @@ class DirectChannel:
     def close(self) -> None:
         """Leave the sink alone."""
 
-    def _make(self, call: Call) -> str:
+    def _make(self, call: Call) -> Answer:
         try:
             if not self._ready:
                 self._sink.initialize(*self._session)
             self._ready = True
             call_sink(self._sink, call.kind, call.document)
+        except TryAgain as err:
+            return Answer(error=str(err), after_s=err.after_s)
         except Exception as err:  # whatever a sink raises must not stop the monitor
-            return f"{type(err).__name__}: {err}"
-        return ""
+            return Answer(error=f"{type(err).__name__}: {err}")
+        return Answer()
 
 
 class ProcessChannel:
@@ -132,14 +144,14 @@ class ProcessChannel:
         self._process.end()
 
 
-def in_turn(calls: Sequence[Call], make: Callable[[Call], str]) -> Iterator[Outcome]:
-    """Make calls until two in a row have failed: then it is the sink, and the rest need not be tried."""
+def in_turn(calls: Sequence[Call], make: Callable[[Call], Answer]) -> Iterator[Outcome]:
+    """Make calls until two in a row have failed, or the sink asks for a pause: the rest need not be tried then."""
     failures = 0
     for call in calls:
-        error = make(call)
-        yield Outcome(call=call, error=error)
-        failures = failures + 1 if error else 0
-        if failures == _MOST_FAILURES:
+        answer = make(call)
+        yield Outcome(call=call, answer=answer)
+        failures = failures + 1 if answer.error else 0
+        if failures == _MOST_FAILURES or answer.after_s is not None:
             return
 
 

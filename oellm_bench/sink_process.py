@@ -23,6 +23,17 @@ _READ_BYTES = 1 << 16
 _LONGEST_ANSWER_BYTES = 1 << 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What became of a call: `error` is empty where the sink has taken it.
+
+    `after_s`: it has not failed, it asks for another try after so many seconds.
+    """
+
+    error: str = ""
+    after_s: float | None = None
+
+
 class SinkSilent(Exception):
     """A worker gave no answer; it is gone."""
 
@@ -43,20 +54,21 @@ class SinkProcess:
     _ready: bool = False
     _closed: bool = False
 
-    def call(self, kind: str, document: Mapping[str, Any]) -> str:
-        """Return why the sink has not taken a call, empty where it has."""
+    def call(self, kind: str, document: Mapping[str, Any]) -> Answer:
+        """Make a call and return what became of it."""
         try:
             if not self._ready:
                 self._start()
-                if error := self._ask({"kind": "begin"}, self.timeout_s + _START_S):
-                    return error
+                begun = self._ask({"kind": "begin"}, self.timeout_s + _START_S)
+                if begun.error:
+                    return begun
                 self._ready = True
             return self._ask({"kind": kind, "document": document}, self.timeout_s)
         except (SinkSilent, OSError) as err:
             self._bury()
-            return str(err)
+            return Answer(error=str(err))
         except (TypeError, ValueError, RecursionError) as err:
-            return f"it cannot be told as JSON ({err})"  # nothing was sent
+            return Answer(error=f"it cannot be told as JSON ({err})")  # nothing was sent
 
     def end(self) -> None:
         """Let the worker end by itself, for a while."""
@@ -94,13 +106,14 @@ class SinkProcess:
         os.set_blocking(self._process.stdin.fileno(), False)
         os.set_blocking(self._process.stdout.fileno(), False)
 
-    def _ask(self, request: Mapping[str, Any], limit_s: float) -> str:
+    def _ask(self, request: Mapping[str, Any], limit_s: float) -> Answer:
         """Return the worker's answer. Raises SinkSilent, OSError."""
         if request["kind"] == "begin":
             request = {**request, **self.head}
         answer = self._exchange(json.dumps(request, allow_nan=False).encode() + b"\n", limit_s)
         try:
-            return printable(str(json.loads(answer)["error"]))
+            document = json.loads(answer)
+            return Answer(error=printable(str(document["error"])), after_s=document["after_s"])
         except (ValueError, KeyError, TypeError) as err:
             raise SinkSilent(f"its worker gave no answer that can be read; see {self.log}") from err
 

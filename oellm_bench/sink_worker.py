@@ -1,7 +1,8 @@
 """`python -m oellm_bench.sink_worker`: one sink in a process of its own, spoken to by lines of JSON.
 
 Each line on stdin is a request, `{"kind": begin | result | notice | progress | end, ...}`; each has one answer on
-stdout, `{"error": text}`, empty where the sink has taken it. What the sink itself writes goes to stderr.
+stdout, `{"error": text, "after_s": seconds}`: no text where the sink has taken it, seconds where it only asks for
+another try. What the sink itself writes goes to stderr.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from oellm_bench.leaks import without_secrets
 from oellm_bench.log import set_up
 from oellm_bench.proctree import die_with_parent
 from oellm_bench.sink_channel import call_sink
-from oellm_bench.sinks.base import Sink
+from oellm_bench.sinks.base import Sink, TryAgain
 
 _LONGEST_ERROR = 1000
 
@@ -58,12 +59,13 @@ def main() -> None:
     set_up(verbose=False)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     with contextlib.ExitStack() as held:
-        for error in _answers(map(json.loads, requests), held):
-            answers.write(json.dumps({"error": without_secrets(error, os.environ)[:_LONGEST_ERROR]}) + "\n")
+        for error, after_s in _answers(map(json.loads, requests), held):
+            text = without_secrets(error, os.environ)[:_LONGEST_ERROR]
+            answers.write(json.dumps({"error": text, "after_s": after_s}) + "\n")
             answers.flush()
 
 
-def _answers(requests: Iterator[Mapping[str, Any]], held: contextlib.ExitStack) -> Iterator[str]:
+def _answers(requests: Iterator[Mapping[str, Any]], held: contextlib.ExitStack) -> Iterator[tuple[str, float | None]]:
     sink: Sink | None = None
     locked = False
     for request in requests:
@@ -77,12 +79,14 @@ def _answers(requests: Iterator[Mapping[str, Any]], held: contextlib.ExitStack) 
             else:
                 assert sink is not None
                 call_sink(sink, request["kind"], request["document"])
+        except TryAgain as err:
+            yield str(err), err.after_s
         except BenchError as err:
-            yield str(err)
+            yield str(err), None
         except (Exception, SystemExit) as err:  # a sink's code is not ours, and must not end the worker
-            yield f"{type(err).__name__}: {err}" if str(err) else type(err).__name__
+            yield f"{type(err).__name__}: {err}" if str(err) else type(err).__name__, None
         else:
-            yield ""
+            yield "", None
 
 
 def _made(request: Mapping[str, Any]) -> Sink:

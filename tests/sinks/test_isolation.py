@@ -58,7 +58,7 @@ def result(how: str) -> tuple[str, dict[str, str]]:
 
 def test_what_a_sink_prints_is_no_answer_and_lies_in_its_log(odd):
     process = odd()
-    assert [process.call(*result("print")) for _ in range(3)] == ["", "", ""]
+    assert [process.call(*result("print")).error for _ in range(3)] == ["", "", ""]
     assert process.log.read_text().count("garbage") == 3
 
 
@@ -68,18 +68,18 @@ def test_what_a_sink_prints_is_no_answer_and_lies_in_its_log(odd):
 )
 def test_a_sink_that_ends_itself_is_begun_anew(odd, how, error):
     process = odd()
-    assert error in process.call(*result(how))
-    assert process.call(*result("fine")) == ""
+    assert error in process.call(*result(how)).error
+    assert process.call(*result("fine")).error == ""
 
 
 def test_a_sink_that_hangs_is_killed_with_all_that_it_started(odd):
     process = odd(timeout_s=1.0)
-    assert process.call(*result("fine")) == ""
+    assert process.call(*result("fine")).error == ""
     before = psutil.Process(process._process.pid)
-    assert "no answer within 1 s" in process.call(*result("child"))
+    assert "no answer within 1 s" in process.call(*result("child")).error
     assert not before.is_running()
     assert [p for p in psutil.process_iter() if _group(p.pid) == before.pid] == []
-    assert process.call(*result("fine")) == ""
+    assert process.call(*result("fine")).error == ""
 
 
 def _group(pid: int) -> int:
@@ -91,16 +91,16 @@ def _group(pid: int) -> int:
 
 def test_large_results_for_a_sink_that_does_not_read_are_no_trap(odd):
     process = odd(timeout_s=1.0)
-    assert process.call(*result("fine")) == ""
+    assert process.call(*result("fine")).error == ""
     os.kill(process._process.pid, signal.SIGSTOP)
-    assert "no answer" in process.call("result", {"id": "x" * 5_000_000})
+    assert "no answer" in process.call("result", {"id": "x" * 5_000_000}).error
 
 
 def test_the_values_of_secrets_are_in_no_log_and_no_message(odd, monkeypatch):
     monkeypatch.setenv("ODD_TOKEN", "xoxb-0123456789")
     process = odd()
-    assert process.call(*result("secret")) == "ValueError: wrong token $ODD_TOKEN"
-    assert process.call(*result("fine")) == ""
+    assert process.call(*result("secret")).error == "ValueError: wrong token $ODD_TOKEN"
+    assert process.call(*result("fine")).error == ""
     assert "the token is $ODD_TOKEN" in process.log.read_text()
     assert "0123456789" not in process.log.read_text()
 
@@ -127,7 +127,7 @@ def test_a_batch_ends_where_two_calls_in_a_row_fail(odd):
 
 def test_a_worker_ends_with_its_monitor(odd):
     process = odd()
-    assert process.call(*result("fine")) == ""
+    assert process.call(*result("fine")).error == ""
     pid = process._process.pid
     process._process.stdin.close()
     wait_until(lambda: process._process.poll() is not None)

@@ -58,8 +58,8 @@ def test_a_run_per_entry_below_the_sessions_with_all_that_is_known(sink, mlflow_
         resources={"cpu_s": 1.25},
     )
     process = sink()
-    assert process.call("result", result) == ""
-    assert process.call("end", {}) == ""
+    assert process.call("result", result).error == ""
+    assert process.call("end", {}).error == ""
     parent, run = (mlflow_server.run(experiment, name) for name in ("s_1", "entry"))
     assert (parent["status"], run["status"]) == ("FINISHED", "FINISHED")
     assert (run["start_time"], run["end_time"]) == (1_700_000_010_000, 1_700_000_020_000)
@@ -87,15 +87,15 @@ def test_every_call_may_come_twice(sink, mlflow_server, experiment, session_data
     results[1]["parameters"] = {"lr": 0.2, "new": 1}
     notice = {"key": "end:x:1", "message": "attempt 1 ended: oom", "at": 1.0, "entry": "entry", "kind": "restart"}
     for process in (sink(), sink()):
-        assert process.call("notice", notice) == ""
-        assert process.call("result", results[0]) == ""
-        assert process.call("result", results[0]) == ""
+        assert process.call("notice", notice).error == ""
+        assert process.call("result", results[0]).error == ""
+        assert process.call("result", results[0]).error == ""
         process.end()
     run = mlflow_server.run(experiment, "entry")
     assert set(mlflow_server.runs(experiment)) == {"s_1", "entry"}
     assert [point["value"] for point in mlflow_server.history(run["run_id"], "loss")] == [0.5]
     assert "attempt 1 ended: oom" in run["tags"].values()
-    assert sink().call("result", results[1]) == ""  # a param that has changed is no failure
+    assert sink().call("result", results[1]).error == ""  # a param that has changed is no failure
     run = mlflow_server.run(experiment, "entry")
     assert (run["params"], run["tags"]["param.lr"]) == ({"lr": "0.1", "new": "1"}, "0.2")
 
@@ -106,14 +106,14 @@ def test_a_server_in_trouble_is_an_error_and_once_it_is_well_each_run_is_there_o
 ):
     process = sink()
     result = result_of(session_data, metrics={"loss": 0.5})
-    assert process.call("notice", {"key": "k", "message": "m", "at": 1.0}) == ""
+    assert process.call("notice", {"key": "k", "message": "m", "at": 1.0}).error == ""
     proxy.mode = mode
     process.timeout_s = 3.0
-    error = process.call("result", result)
+    error = process.call("result", result).error
     assert {429: "429", 500: "500", "reset": "onnection", "hang": "no answer within 3 s"}[mode] in error
     proxy.let_go.set()
     proxy.mode, process.timeout_s = "pass", 60.0
-    assert process.call("result", result) == ""
+    assert process.call("result", result).error == ""
     assert {name: len(runs) for name, runs in mlflow_server.runs(experiment).items()} == {"s_1": 1, "entry": 1}
     assert mlflow_server.run(experiment, "entry")["status"] == "FINISHED"
 
@@ -123,20 +123,20 @@ def test_a_server_that_is_not_there_yet_is_waited_for(worker, mlflow_server, exp
 
     late = Proxy(mlflow_server.port)
     process = worker({"class_name": "MlflowSink", "tracking_uri": late.url, "experiment": experiment}, timeout_s=30)
-    assert "refused" in process.call("result", result_of(session_data))
+    assert "refused" in process.call("result", result_of(session_data)).error
     with late.open():
-        assert process.call("result", result_of(session_data)) == ""
+        assert process.call("result", result_of(session_data)).error == ""
     assert set(mlflow_server.runs(experiment)) == {"s_1", "entry"}
 
 
 @pytest.mark.parametrize("path", ["runs/create", "runs/log-batch", "runs/update"])
 def test_an_answer_that_is_lost_makes_no_second_run(sink, proxy, mlflow_server, experiment, session_data, path):
     process = sink()
-    assert process.call("notice", {"key": "k", "message": "m", "at": 1.0}) == ""
+    assert process.call("notice", {"key": "k", "message": "m", "at": 1.0}).error == ""
     proxy.mode, proxy.only = "lose", path
     process.timeout_s = 60.0
     errors: list[str] = []
-    thread = threading.Thread(target=lambda: errors.append(process.call("result", result_of(session_data))))
+    thread = threading.Thread(target=lambda: errors.append(process.call("result", result_of(session_data)).error))
     thread.start()
     assert proxy.held.wait(60)  # the server has done it, and nobody knows
     os.killpg(process._process.pid, signal.SIGKILL)
@@ -144,7 +144,7 @@ def test_an_answer_that_is_lost_makes_no_second_run(sink, proxy, mlflow_server, 
     assert "SIGKILL" in errors[0]
     proxy.let_go.set()
     proxy.mode = "pass"
-    assert process.call("result", result_of(session_data)) == ""
+    assert process.call("result", result_of(session_data)).error == ""
     assert {name: len(runs) for name, runs in mlflow_server.runs(experiment).items()} == {"s_1": 1, "entry": 1}
 
 
@@ -175,7 +175,7 @@ def test_the_store_in_a_file_is_made_once_by_sessions_that_begin_together(worker
     sinks = [worker({"class_name": "MlflowSink"}, id=f"s_{n}", session8=f"{n:08x}") for n in range(3)]
     errors: list[str] = []
     threads = [
-        threading.Thread(target=lambda sink=sink: errors.append(sink.call("result", result_of(session_data))))
+        threading.Thread(target=lambda sink=sink: errors.append(sink.call("result", result_of(session_data)).error))
         for sink in sinks
     ]
     for thread in threads:

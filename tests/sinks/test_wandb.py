@@ -67,8 +67,8 @@ def test_a_run_per_entry_in_the_sessions_group_and_twice_is_once(worker, session
     metrics = {"loss": 0.5, "deep": {"er": 2}, "bad": "nan", "text": "red"}
     for name, success in (("good", True), ("bad", False), ("good", True)):
         result = result_of(session_data, name, metrics=metrics, params={"bs": 8}, success=success)
-        assert process.call("result", result) == ""
-    assert process.call("end", {}) == ""
+        assert process.call("result", result).error == ""
+    assert process.call("end", {}).error == ""
     process.end()
     found = runs(Path(session_data["session_dir"]))
     assert {name: run["exit_code"] for name, run in found.items()} == {"good": 0, "bad": 1}

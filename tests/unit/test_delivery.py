@@ -9,7 +9,7 @@ from oellm_bench.core.events import Decided, Delivered, Ended, Intended, Noticed
 from oellm_bench.delivery import Route, SinkDelivery
 from oellm_bench.outbox import Outbox, ends, leftovers
 from oellm_bench.sink_channel import DirectChannel
-from oellm_bench.sinks.base import Sink
+from oellm_bench.sinks.base import Sink, TryAgain
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import SessionState
 
@@ -132,6 +132,26 @@ def test_pauses_double_up_to_a_minute_and_the_reason_is_journalled_once():
     assert Counting.calls == 17
     (event,) = told.events
     assert event == SinkFailed(at=event.at, sink="sink", message="ConnectionError: nobody there")
+
+
+def test_a_sink_that_asks_for_a_pause_gets_it_and_has_not_failed():
+    class Busy(Recording):
+        asked = 0
+
+        def process_result(self, result):
+            Busy.asked += 1
+            if Busy.asked <= 8:
+                raise TryAgain("no more requests for 30 s", 30.0)
+            super().process_result(result)
+
+    sink = Busy()
+    told = Told(sink=sink)
+    told.over("a")
+    told.look(30)
+    assert Busy.asked == 1
+    told.look(8 * 30)
+    assert sink.heard == ["initialize", "a"]
+    assert [event for event in told.events if isinstance(event, SinkFailed)] == []
 
 
 def test_what_a_sink_alone_refuses_keeps_no_other_back_and_is_given_up_alone():
