@@ -90,8 +90,7 @@ class SinkDelivery:
         events: list[Delivered | SinkFailed] = []
         for name, route in self._routes.items():
             found = self._taken(name, route, state, now)
-            if ending and route.drained_at == math.inf:
-                route.drained_at = now + route.drain_s
+            route.drained_at = min(route.drained_at, now + route.drain_s) if ending else math.inf
             while route.channel.idle and now >= route.due_at:
                 calls = self._calls(name, route, state, had=_had(found), ending=ending)
                 if not calls:

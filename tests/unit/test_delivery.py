@@ -184,6 +184,9 @@ def test_a_sink_that_is_down_at_the_end_has_its_time_and_then_keeps_no_session_f
     assert told.may_end()
     (left,) = leftovers(["sink"], PLAN, told.state)
     assert (left.results, left.of, left.message) == (1, 1, "ConnectionError: no a")
+    told.look()  # more entries were asked for meanwhile
+    told.look(ending=True)
+    assert not told.may_end()
 
 
 def test_a_sink_that_cannot_begin_hears_nothing_else():
