@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 class Placeholders:
     """What placeholders of a matrix may stand for, and which of it one entry uses.
 
-    `datasets`: `name,format`; `paths`: names; `literals`: text by name.
+    `datasets`: `name,format`; `paths`: names; `literals`: text for some of both, and for further names.
     """
 
     def __init__(self, datasets: Collection[str], paths: Collection[str], literals: Mapping[str, str]) -> None:
@@ -64,16 +64,17 @@ class Placeholders:
             wanted = ",".join(part.strip() for part in name.split(","))
             if wanted not in self._datasets:
                 raise UnknownPlaceholder(f"dataset:{name}", text)
-            self.used.add(wanted)
-            return f"{{dataset:{wanted}}}"
+            return self._filled(wanted, f"{{dataset:{wanted}}}")
         if name in OF_THE_ENTRY:
             return f"{{{name}}}"
-        if name in self._literals:
-            return self._literals[name].replace("{", "{{").replace("}", "}}")
-        if name not in self._paths:
+        if name not in self._literals and name not in self._paths:
             raise UnknownPlaceholder(name, text)
+        return self._filled(name, f"{{path:{name}}}")
+
+    def _filled(self, name: str, placeholder: str) -> str:
         self.used.add(name)
-        return f"{{path:{name}}}"
+        literal = self._literals.get(name)
+        return placeholder if literal is None else literal.replace("{", "{{").replace("}", "}}")
 
 
 def unknown(err: UnknownPlaceholder, where: str, known: Sequence[str]) -> Problem:

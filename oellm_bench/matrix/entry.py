@@ -93,7 +93,7 @@ class EntryTranslation:
         }
         return {
             "datasets": {name: forms for name, forms in datasets.items() if forms},
-            "paths": {name: path for name, path in source.paths.items() if name in used},
+            "paths": {name: path for name, path in source.paths.items() if name in used - {"results_path"}},
         }
 
     def _script(self) -> str:

@@ -12,15 +12,15 @@ _REFERENCE = re.compile(r"\$(?P<escaped>\$\{)|\$\{(?P<name>[^}]*)\}")
 _NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
 
 
-def resolved(document: Node, environment: Mapping[str, str]) -> Node:
+def resolved(document: Node, environment: Mapping[str, str], key: str = "") -> Node:
     """Return the tree with each `${NAME}` in a text replaced by that variable, `${NAME:-text}` with a default.
 
     `$${` stands for a literal `${`. Raises ConfigError naming file, key and variable of each that has no value: one
-    that is set to nothing would make a path end where nobody meant it to.
+    that is set to nothing would make a path end where nobody meant it to. `key`: that of the document itself.
     """
     problems: dict[Problem, None] = {}
 
-    def change(key: str, node: Node) -> object:
+    def change(inner: str, node: Node) -> object:
         if not isinstance(node.value, str):
             return node.value
 
@@ -28,7 +28,7 @@ def resolved(document: Node, environment: Mapping[str, str]) -> Node:
             if match["escaped"]:
                 return "${"
             asked = _NAME.fullmatch(match["name"])
-            where = f"{node.where}: {key}"
+            where = f"{node.where}: {'.'.join(filter(None, (key, inner)))}"
             if asked is None:
                 fix = "write ${NAME} or ${NAME:-default}, and $${ for a literal ${"
                 problems[Problem(what=f"{match.group()} names no variable", where=where, fix=fix)] = None

@@ -73,6 +73,7 @@ def _source(
     load_all()
     sinks = merged.get("sinks")
     if sinks is not None:
+        environment.resolved(sinks, variables, "sinks")  # also what is handed on by the name of its variable is set
         merged = Node({**merged.value, "sinks": by_reference(sinks, variables, warn)}, merged.where)
     inherited = _inherited(environment.resolved(merged, variables))
     try:

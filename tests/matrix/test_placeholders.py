@@ -53,6 +53,12 @@ def test_an_entry_uses_only_what_it_names():
     assert names.used == {"cc,parquet", "weights"}
 
 
+def test_what_is_elsewhere_in_a_container_is_written_out_and_still_used():
+    names = Placeholders(["cc,parquet"], ["weights"], {"weights": "/w", "cc,parquet": "/d/{cc}"})
+    assert names.template("{weights}/m {dataset:cc,parquet}") == "/w/m /d/{{cc}}"
+    assert names.used == {"cc,parquet", "weights"}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
