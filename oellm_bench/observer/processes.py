@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 import psutil
 
+from oellm_bench import proctree
+
 _LOOKS = 2  # at an environment that names no attempt: the first may fall between fork and exec
 _GONE = (psutil.Error, OSError)
 
@@ -85,7 +87,8 @@ class Processes:
         below = {process.pid: process for process in self._root.children(recursive=True)}
         named = self._all_named()
         # Last: whoever was started here since, and lives, is among them.
-        own = {os.getpid(), self._root.pid, *(process.pid for process in psutil.Process().children(recursive=True))}
+        ours = psutil.Process().children(recursive=True) if proctree.has_children() else []
+        own = {os.getpid(), self._root.pid, *(process.pid for process in ours)}
         found = [process for pid, process in below.items() if pid not in own]
         for pid in named - below.keys() - own:
             with contextlib.suppress(*_GONE):
