@@ -40,14 +40,19 @@ OWN_PIDS = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
 
 def measure() -> Iterator[Measurement]:
     """Yield wall time, and its ratios to the same script with a head that is started in other ways."""
-    others: dict[str, Callable[[], float]] = {"ray start --block, script, TERM": _by_hand, "ray.init('local')": _local}
-    if subprocess.run([*OWN_PIDS, "true"], capture_output=True).returncode == 0:
-        others["ray start && script && ray stop"] = _literally
+    others: dict[str, Callable[[], float]] = {"ray start --block, script, TERM": by_hand, "ray.init('local')": _local}
+    if can_stop_all():
+        others["ray start && script && ray stop"] = literally
     rounds = in_turn(_entry, *others.values(), times=REPEATS)
     yield measurement("entry with a Ray head and one task", "wall s", [ours for ours, *_ in rounds])
     for place, name in enumerate(others, start=1):
         ratios = [times[0] / times[place] for times in rounds]
         yield measurement(f"the same / {name}", "ratio", ratios, TARGET)
+
+
+def can_stop_all() -> bool:
+    """Tell whether `ray stop` can be kept from every other Ray of this machine."""
+    return subprocess.run([*OWN_PIDS, "true"], capture_output=True).returncode == 0
 
 
 def _entry() -> float:
@@ -60,7 +65,7 @@ def _entry() -> float:
         return _wall_s(argv, COMPILED)
 
 
-def _by_hand() -> float:
+def by_hand() -> float:
     """Stand for `ray start ... && python script && ray stop`, in the fastest way there is to a head beside a script.
 
     No autoscaler, no monitor of logs (so no prints of workers), and TERM to this head alone: `ray stop` would end
@@ -79,7 +84,7 @@ def _by_hand() -> float:
         return time.monotonic() - began
 
 
-def _literally() -> float:
+def literally() -> float:
     """The line anyone would type."""
     script = (
         f'{" ".join(HEAD)} --temp-dir="$1" && RAY_ADDRESS=$(cat "$1/ray_current_cluster") "$2" -c "$3" && {RAY} stop'
