@@ -8,9 +8,12 @@ from collections import Counter
 
 import pytest
 
+from tests.sinks.conftest import packaged
 from tests.sinks.services import MlflowServer
 from tests.sinks.slack_server import CHANNEL, HOOK, TOKEN, SlackServer
 from tests.waiting import wait_until
+
+__all__ = ["packaged"]
 
 
 @pytest.fixture
@@ -130,3 +133,52 @@ def test_a_sink_that_cannot_be_is_refused_with_its_line(matrix, sink, said):
         f"results_dir: RESULTS\nray: false\nsinks: [{sink}]\nentries: [{{name: a, script: bench.py}}]\n",
     )
     assert said in matrix.refused("--config", "m.yaml", env={"SLACK_WEBHOOK_URL": "http://127.0.0.1:9/x"})
+
+
+OWN = """
+from typing import Any
+
+
+class MyCustomSink:
+    def __init__(self, config: dict[str, Any]):
+        self.config = config
+        self.enabled = config.get("enabled", True)
+        self.api_endpoint = config.get("api_endpoint")
+        if not self.api_endpoint:
+            raise ValueError("MyCustomSink: api_endpoint is required")
+
+    def initialize(self, session_name: str, env_data: dict[str, Any]) -> None:
+        self._tell(f"begin {session_name}")
+
+    def process_result(self, result: dict[str, Any]) -> None:
+        if self.enabled:
+            self._tell(f"{result['name']} {result['success']} {result['timeout']} {result['script_metrics']}")
+
+    def finalize(self) -> None:
+        self._tell("end")
+
+    def _tell(self, text: str) -> None:
+        with open(self.api_endpoint, "a") as stream:
+            stream.write(text + "\\n")
+"""
+
+
+def test_an_own_sink_by_the_name_of_its_entry_point(matrix, packaged, tmp_path):
+    packaged(OWN, my_custom="MyCustomSink")
+    told = tmp_path / "told"
+    matrix.write(
+        "m.yaml",
+        f"""
+        results_dir: RESULTS
+        ray: false
+        sinks: [{{name: my_custom, api_endpoint: {told}, enabled: true}}]
+        entries: [{{name: a, script: bench.py}}]
+        """,
+    )
+    done = matrix.run("run", "--config", "m.yaml", "--session-name", "s")
+    assert done.returncode == 0, done.stderr
+    assert told.read_text().splitlines() == [
+        "begin s",
+        "a True False {'is_success': True, 'throughput_mb_s': 42.0}",
+        "end",
+    ]
