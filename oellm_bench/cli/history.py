@@ -6,6 +6,7 @@ import argparse
 
 from oellm_bench.cli.table import cell, console, print_json, table
 from oellm_bench.comparison.series import SCHEMA_VERSION, Series, history
+from oellm_bench.comparison.wording import level_change
 from oellm_bench.errors import EXIT_DONE
 from oellm_bench.log import set_up
 from oellm_bench.session import campaign_of
@@ -36,7 +37,7 @@ def _print(series: Series) -> None:
     rows = []
     for index, point in enumerate(series.points):
         document = point.to_document()
-        note = _change(series, index) if index in series.changes else ""
+        note = level_change(series, index) if index in series.changes else ""
         names = ("created", "session", "median", "n", "commit", "environment")
         rows.append([*(document[name] for name in names), note])
     out.print(table(("created", "session", "median", "n", "commit", "environment", "note"), rows))
@@ -58,9 +59,3 @@ def sparkline(values: list[float], bars: str = _BARS) -> str:
     if not half > 0:
         return bars[len(bars) // 2] * len(shown)
     return "".join(bars[min(len(bars) - 1, int((value / 2 - low / 2) / half * len(bars)))] for value in shown)
-
-
-def _change(series: Series, index: int) -> str:
-    old, new = series.levels(index)
-    relative = f" ({100 * (new - old) / abs(old):+.3g} %)" if old else ""
-    return f"a new level: {old:.4g} -> {new:.4g}{relative}"

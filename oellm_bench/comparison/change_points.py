@@ -26,12 +26,14 @@ def _split(values: NDArray[np.float64], start: int, alpha: float) -> Iterator[in
         return
     distances = np.abs(values[:, None] - values[None, :])
     place, found = _best(distances)
+    if not found > 0:  # every value the same
+        return
     generator = np.random.default_rng(_SEED + len(values))
     larger = 0
     for _ in range(_PERMUTATIONS):
         order = generator.permutation(len(values))
         larger += _best(distances[np.ix_(order, order)])[1] >= found
-    if (larger + 1) / (_PERMUTATIONS + 1) > alpha or not found > 0:
+    if (larger + 1) / (_PERMUTATIONS + 1) > alpha:
         return
     yield start + place
     yield from _split(values[:place], start, alpha)

@@ -12,7 +12,7 @@ from oellm_bench.comparison.samples import Measured, all_measured, measured
 from oellm_bench.errors import BenchError, UsageError
 from oellm_bench.session import Session, campaign_sessions, read_session
 
-_MOST_LOOKED_AT = 50  # earlier sessions; older ones tell of another time
+MOST_LOOKED_AT = 50  # earlier sessions; older ones tell of another time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,25 +24,27 @@ class Choice:
     history: tuple[Measured, ...] = ()
 
 
-def choose(subject: Measured, given: Session | None, most: int) -> Choice:
+def choose(subject: Measured, given: Session | None, earlier: Earlier, most: int) -> Choice:
     """Return the baseline: the given one, else the campaign's own, else the last good one before the session.
 
     `most`: how many sessions of history. Raises UsageError where there is nothing to compare with.
     """
-    earlier = _Earlier(subject)
     baseline, why = _baseline(subject, given, earlier)
     like = (other for other in earlier if other.finished and other.session.id != baseline.session.id)
     alike = (other for other in like if other.environment.fingerprint == subject.environment.fingerprint)
     return Choice(baseline=baseline, why=why, history=tuple(itertools.islice(alike, most)))
 
 
-class _Earlier:
-    """The sessions of the campaign before a session, the newest first; each is read once, and only when asked for."""
+class Earlier:
+    """The sessions of the campaign before a session, the newest first; each is read once, and only when asked for.
 
-    def __init__(self, subject: Measured) -> None:
+    `most`: how many of them there are at the most.
+    """
+
+    def __init__(self, subject: Measured, most: int = MOST_LOOKED_AT) -> None:
         of = subject.session
         before = [s for s in campaign_sessions(of) if (s.created_at, s.id) < (of.created_at, of.id)]
-        self._unread = all_measured(reversed(before[-_MOST_LOOKED_AT:]))
+        self._unread = all_measured(reversed(before[-most:] if most else []))
         self._read: list[Measured] = []
 
     def __iter__(self) -> Iterator[Measured]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from oellm_bench.comparison.choosing import Choice, choose
+from oellm_bench.comparison.choosing import Choice, Earlier, choose
 from oellm_bench.comparison.environment import difference
 from oellm_bench.comparison.samples import Group, Measured, measured, median
 from oellm_bench.comparison.shift import Pair
@@ -126,7 +126,12 @@ def compare(session: Session, baseline: Session | None, settings: Settings) -> C
     read.
     """
     subject = measured(session)
-    choice = choose(subject, baseline, settings.history)
+    return compare_with(subject, choose(subject, baseline, Earlier(subject), settings.history), settings)
+
+
+def compare_with(subject: Measured, choice: Choice, settings: Settings) -> Comparison:
+    """Compare a session with the baseline that was chosen for it. Raises UsageError as `compare` does."""
+    session = subject.session
     for one in (subject, choice.baseline):
         if not one.finished:
             raise UsageError(f"{one.session.id} is not over; `oellm-bench monitor --session {one.session.id}` ends it")

@@ -14,14 +14,21 @@ from oellm_bench.session import Session
 
 _MOST_ENTRIES = 200  # of a session; more of them tell nothing new
 _GIB = 1 << 30
+_LARGEST_LIST = 1 << 20  # bytes of a list of packages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """`hardware`: one line for each kind of node, empty where nothing is known. `software`: versions by name."""
+    """`hardware`: one line for each kind of node, empty where nothing is known. `software`: versions by name.
+
+    `places`: where it was, by name: nodes, scheduler, ...; no difference there makes sessions less comparable.
+    `packages`: versions of the first entry that has a list of them.
+    """
 
     hardware: tuple[str, ...] = ()
     software: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -37,6 +44,8 @@ def environment_of(session: Session, entries: Iterable[str]) -> Environment:
     """Read the environment of a session from what its entries (by name) left; what is missing is left out."""
     hardware: dict[str, None] = {}
     software: dict[str, dict[str, None]] = {}
+    places: dict[str, dict[str, None]] = {}
+    packages: Mapping[str, str] = {}
     for name, _ in zip(entries, range(_MOST_ENTRIES), strict=False):
         layout = session.layout.entry(name)
         machine = _document(layout, "sys-env.json")
@@ -44,11 +53,15 @@ def environment_of(session: Session, entries: Iterable[str]) -> Environment:
             hardware[_node(machine)] = None
         for key, value in (*_versions(machine), *_installed(layout)):
             software.setdefault(key, {})[value] = None
+        for key, value in _places(machine):
+            places.setdefault(key, {})[value] = None
+        packages = packages or _packages(layout)
     told = {"oellm_bench": session.versions.get("oellm_bench", ""), "commit": _commit(session.git)}
-    found = {key: ", ".join(sorted(values)) for key, values in software.items()}
     return Environment(
         hardware=tuple(sorted(hardware)),
-        software={key: value for key, value in {**told, **found}.items() if value},
+        software=_given({**told, **_joined(software)}),
+        places=_given({**_submission(session), **_joined(places)}),
+        packages=packages,
     )
 
 
@@ -62,6 +75,30 @@ def difference(before: Environment, after: Environment) -> list[dict[str, str]]:
         if old != new:
             rows.append({"what": name, "before": old, "after": new})
     return rows
+
+
+def _joined(found: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    return {key: ", ".join(sorted(values)) for key, values in found.items()}
+
+
+def _given(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value}
+
+
+def _submission(session: Session) -> dict[str, str]:
+    return {
+        "scheduler": str(session.scheduler.get("class_name", "")),
+        "submitted from": session.environment.get("host", ""),
+        "platform there": session.environment.get("platform", ""),
+    }
+
+
+def _places(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    container = machine.get("container")
+    image = container.get("image") if isinstance(container, Mapping) else None
+    for key, value in (("nodes", machine.get("host")), ("system", machine.get("system")), ("image", image)):
+        if isinstance(value, str):
+            yield key, value
 
 
 def _node(machine: Mapping[str, Any]) -> str:
@@ -96,6 +133,17 @@ def _installed(layout: EntryLayout) -> Iterator[tuple[str, str]]:
                 yield name.removesuffix(".txt"), hashlib.sha256(stream.read()).hexdigest()[:12]
         except OSError:
             continue
+
+
+def _packages(layout: EntryLayout) -> dict[str, str]:
+    try:
+        with open_file(layout.artifacts / "pip-freeze.txt") as stream:
+            lines = stream.read(_LARGEST_LIST).decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    parts = (line.partition("==" if "==" in line else " @ ") for line in lines)
+    named = {name.strip(): version.strip() for name, separator, version in parts if separator}
+    return dict(sorted(named.items()))
 
 
 def _document(layout: EntryLayout, name: str) -> Mapping[str, Any]:

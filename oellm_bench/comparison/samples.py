@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from oellm_bench.comparison.environment import Environment, environment_of
 from oellm_bench.core.expectation import is_as_expected
+from oellm_bench.core.metric import finite_number
 from oellm_bench.core.plan import PlannedEntry, read_plan
-from oellm_bench.core.result import EntryResult, ErrorMode
+from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import BenchError
 from oellm_bench.session import Session
 from oellm_bench.view import final_result
 
-_RAN_WELL = (ErrorMode.SUCCESS.value, ErrorMode.REQUIREMENTS_NOT_MET.value)
 _log = logging.getLogger(__name__)
 
 
@@ -90,27 +88,16 @@ def all_measured(sessions: Iterable[Session]) -> Iterator[Measured]:
 
 def _add(group: Group, planned: PlannedEntry, result: EntryResult) -> None:
     group.as_expected += is_as_expected(planned.expected_failure, result.error_mode)
-    if result.error_mode not in _RAN_WELL:
+    if not result.ran_well:
         return
     group.ran += 1
     for name, value in result.figures().items():
-        number = _number(value)
+        number = finite_number(value)
         if number is not None:
             group.figures.setdefault(name, []).append(number)
         elif isinstance(value, float | str) and name in result.metrics:
             group.unusable.setdefault(name, f"{value!r:.60}")
     group.own.update(dict.fromkeys((*result.metrics, "exec_time_s")))
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number as float, None for all else: true is none, nor is an integer beyond every float."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def median(values: Sequence[float]) -> float:

@@ -20,10 +20,12 @@ _MOST_SESSIONS = 200  # the newest
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One session of a series; `median` of its `n` samples."""
+    """One session of a series: the median of its `n` samples, and their range."""
 
     session: Measured
     median: float
+    low: float
+    high: float
     n: int
 
     def to_document(self) -> dict[str, Any]:
@@ -90,18 +92,19 @@ def history(session: Session, metric: str, entries: Sequence[str] = ()) -> list[
     wanted = [n for n in names if not entries or any(fnmatch.fnmatchcase(n, pattern) for pattern in entries)]
     if entries and not wanted:
         raise UsageError(f"no entry is called '{entries[0]}'; {nearest(entries[0], [*names])}")
-    found = [series for name in wanted if (series := _series(sessions, name, metric)).points]
+    found = [series for name in wanted if (series := series_of(sessions, name, metric)).points]
     if not found:
         known = dict.fromkeys(m for one in sessions for group in one.groups.values() for m in group.figures)
         raise UsageError(f"no session of {session.project} has a metric '{metric}'; {nearest(metric, [*known])}")
     return found
 
 
-def _series(sessions: Sequence[Measured], entry: str, metric: str) -> Series:
-    points = []
-    for session in sessions:
-        value = session.median(entry, metric)
-        if value is not None:
-            points.append(Point(session=session, median=value, n=len(session.samples(entry, metric))))
+def series_of(sessions: Sequence[Measured], entry: str, metric: str) -> Series:
+    """Return one metric of one entry over these sessions; those that lack it have no point."""
+    points = [
+        Point(session=session, median=median(samples), low=min(samples), high=max(samples), n=len(samples))
+        for session in sessions
+        if (samples := session.samples(entry, metric))
+    ]
     changes = change_points([point.median for point in points])
     return Series(entry=entry, metric=metric, points=tuple(points), changes=tuple(changes))

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from oellm_bench.core.option import option
 from oellm_bench.errors import Problem
@@ -46,6 +46,17 @@ _KNOWN: tuple[tuple[Direction, str], ...] = (
     (Direction.LOWER, r"_(s|sec|seconds|ms|us|ns|bytes|kb|mb|gb|kib|mib|gib|j|joules|wh|kwh)$"),
 )
 _FIGURES = re.compile(r"_(mean|median|min|max|sum|p\d{2})$")
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a finite number as float, None for all else: true is none, nor is an integer beyond every float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def direction_of(metric: str, rules: Mapping[str, MetricRule]) -> Direction:

@@ -127,6 +127,11 @@ class EntryResult:
         """Return plain JSON values."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
+    @property
+    def ran_well(self) -> bool:
+        """Whether the command did its work; a missed requirement says nothing against that."""
+        return self.error_mode in (ErrorMode.SUCCESS.value, ErrorMode.REQUIREMENTS_NOT_MET.value)
+
     def figures(self) -> dict[str, Any]:
         """Return everything that requirements may name, by that name."""
         return {**self.resources, **flat_stages(self.stages), **self.metrics, "exec_time_s": self.exec_time_s}

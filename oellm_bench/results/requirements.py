@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from oellm_bench.core.metric import finite_number
 from oellm_bench.core.reference import Reference, parse_reference
 from oellm_bench.core.requirement import Requirement
 
@@ -49,15 +50,48 @@ def unmet(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> tu
     """
     messages: list[str] = []
     for requirement in requirements:
-        if _is_open(requirement) and (requirement.min_value, requirement.max_value) == (None, None):
+        if not is_judged(requirement):
             continue
         if requirement.metric not in metrics:
-            messages.append(f"{requirement.metric}: missing, {_bounds(requirement)}")
+            messages.append(f"{requirement.metric}: missing, required: {required(requirement)}")
         elif requirement.exact_value is not None:
             messages.extend(_exact(requirement, metrics[requirement.metric]))
         else:
             messages.extend(_range(requirement, metrics[requirement.metric]))
     return tuple(messages)
+
+
+def is_judged(requirement: Requirement) -> bool:
+    """Tell whether there is a bound to hold a metric against: that of a baseline may not be known."""
+    return not _is_open(requirement) or (requirement.min_value, requirement.max_value) != (None, None)
+
+
+def limits(requirement: Requirement) -> tuple[float, ...]:
+    """Return the finite numbers that a metric has to stay above or below."""
+    reference = _reference(requirement)
+    ends = () if reference is None else (reference.lowest, reference.highest)
+    found = map(finite_number, (requirement.min_value, requirement.max_value, *ends))
+    return tuple(number for number in found if number is not None)
+
+
+def unit_of(requirement: Requirement) -> str:
+    """Return the unit of the metric, empty where the requirement does not say."""
+    return "" if requirement.reference is None else parse_reference(requirement.reference).unit
+
+
+def required(requirement: Requirement) -> str:
+    """Return what a metric has to be, in words."""
+    bounds = {
+        "min_value": requirement.min_value,
+        "max_value": requirement.max_value,
+        "exact_value": requirement.exact_value,
+    }
+    given = [f"{name} {_shown(value)}" for name, value in bounds.items() if value is not None]
+    reference = _reference(requirement)
+    if reference is not None:
+        ends = (("at least", reference.lowest), ("at most", reference.highest))
+        given.extend(f"{word} {end:.6g} {reference.unit}".rstrip() for word, end in ends if end is not None)
+    return " and ".join(given) or ("relative to the baseline" if _is_open(requirement) else "to be there")
 
 
 def _exact(requirement: Requirement, value: Any) -> list[str]:
@@ -73,7 +107,7 @@ def _exact(requirement: Requirement, value: Any) -> list[str]:
 def _range(requirement: Requirement, value: Any) -> list[str]:
     name, low, high = requirement.metric, requirement.min_value, requirement.max_value
     if not _is_number(value):
-        return [f"{name}: {_shown(value)} is not a finite number, {_bounds(requirement)}"]
+        return [f"{name}: {_shown(value)} is not a finite number, required: {required(requirement)}"]
     messages = []
     # `not >=` rather than `<`: a bound that is NaN then never holds.
     if low is not None and not value >= low:
@@ -116,32 +150,13 @@ def _is_open(requirement: Requirement) -> bool:
     return requirement.reference is not None and _reference(requirement) is None
 
 
-def _bounds(requirement: Requirement) -> str:
-    bounds = {
-        "min_value": requirement.min_value,
-        "max_value": requirement.max_value,
-        "exact_value": requirement.exact_value,
-    }
-    given = [f"{name} {_shown(value)}" for name, value in bounds.items() if value is not None]
-    reference = _reference(requirement)
-    if reference is not None:
-        ends = (("at least", reference.lowest), ("at most", reference.highest))
-        given.extend(f"{word} {end:.6g} {reference.unit}".rstrip() for word, end in ends if end is not None)
-    return f"required: {' and '.join(given) or 'to be there'}"
-
-
 def _difference(amount: float, bound: float, unit: str = "") -> str:
     share = f" ({100 * amount / abs(bound):.1f} %)" if bound and math.isfinite(bound) else ""
     return f"{amount:.6g}{unit}{share}"
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False
+    return finite_number(value) is not None
 
 
 def _kind(value: Any) -> type:
