@@ -24,6 +24,7 @@ from oellm_bench.following import LogFollower
 from oellm_bench.gates import CommandPool, Gates
 from oellm_bench.monitor import Monitor
 from oellm_bench.outbox import Outbox
+from oellm_bench.report_writing import ReportWriter
 from oellm_bench.requeueing import Requeuer
 from oellm_bench.schedulers.base import Scheduler
 from oellm_bench.session import Session
@@ -80,13 +81,18 @@ def make_monitor(session: Session, actions: Mapping[str, str], clock: Clock | No
     store = session.store()
     submitter = make_submitter(session, plan, store, clock)
     settings = tuple(watch_settings(document, actions) for document in plan.watch)
-    return put_together(session, plan, submitter, settings)
+    page = ReportWriter(session) if session.report and not store.state.finished else None
+    return put_together(session, plan, submitter, settings, page)
 
 
 def make_delivery(
-    session: Session, plan: Plan, store: SessionStore, only: Collection[str] | None = None
+    session: Session,
+    plan: Plan,
+    store: SessionStore,
+    only: Collection[str] | None = None,
+    page: ReportWriter | None = None,
 ) -> SinkDelivery:
-    """Return what hands results to a session's sinks, or to those named in `only`."""
+    """Return what hands results to a session's sinks, or to those named in `only`; `page` is written before the end."""
 
     def make_result(entry_id: str, sink: str) -> Mapping[str, Any]:
         planned, entry = plan.by_id[entry_id], store.state.entries[entry_id]
@@ -94,7 +100,7 @@ def make_delivery(
 
     chosen = {name: document for name, document in session.sinks.items() if only is None or name in only}
     routes = {name: _route(session, name, document) for name, document in chosen.items()}
-    return SinkDelivery(routes, Outbox(plan), make_result)
+    return SinkDelivery(routes, Outbox(plan), make_result, page)
 
 
 def _route(session: Session, name: str, document: Mapping[str, Any]) -> Route:
@@ -117,7 +123,13 @@ def _route(session: Session, name: str, document: Mapping[str, Any]) -> Route:
     )
 
 
-def put_together(session: Session, plan: Plan, submitter: Submitter, settings: tuple[WatchSettings, ...]) -> Monitor:
+def put_together(
+    session: Session,
+    plan: Plan,
+    submitter: Submitter,
+    settings: tuple[WatchSettings, ...],
+    page: ReportWriter | None = None,
+) -> Monitor:
     """Return a monitor around a submitter, on the same store, scheduler and clock."""
     monitoring = settings[0].monitoring
     return Monitor(
@@ -144,6 +156,6 @@ def put_together(session: Session, plan: Plan, submitter: Submitter, settings: t
             attempts=monitoring.action_attempts,
             environment=os.environ,
         ),
-        delivery=make_delivery(session, plan, submitter.store),
+        delivery=make_delivery(session, plan, submitter.store, page=page),
         clock=submitter.clock,
     )

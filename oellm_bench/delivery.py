@@ -12,6 +12,7 @@ from typing import Any
 from oellm_bench.core.events import Delivered, Event, SinkFailed
 from oellm_bench.outbox import Outbox, counts
 from oellm_bench.placeholders import printable
+from oellm_bench.report_writing import ReportWriter
 from oellm_bench.sink_channel import Call, Channel, Outcome, notice_call
 from oellm_bench.sinks.base import DRAIN_S, Progress
 from oellm_bench.state.model import SessionState
@@ -67,15 +68,21 @@ class SinkDelivery:
 
     What was delivered is in the journal, so a monitor started anew goes on where the last one stopped. A sink that
     is down is tried again for as long as the session lasts; it never stops the campaign. `make_result` returns what
-    a sink is told of an entry, by the entry's id and the sink's name.
+    a sink is told of an entry, by the entry's id and the sink's name. `page` is written before a sink is told of the
+    end: that may send it on, or tell people where it is.
     """
 
     def __init__(
-        self, routes: Mapping[str, Route], outbox: Outbox, make_result: Callable[[str, str], Mapping[str, Any]]
+        self,
+        routes: Mapping[str, Route],
+        outbox: Outbox,
+        make_result: Callable[[str, str], Mapping[str, Any]],
+        page: ReportWriter | None = None,
     ) -> None:
         self._routes = dict(routes)
         self._outbox = outbox
         self._make_result = make_result
+        self._page = page
 
     @property
     def busy(self) -> bool:
@@ -87,6 +94,7 @@ class SinkDelivery:
 
         `ending`: nothing more will come, so a sink that has had everything is told of the end.
         """
+        ending = ending and self._has_page()
         events: list[Delivered | SinkFailed] = []
         for name, route in self._routes.items():
             found = self._taken(name, route, state, now)
@@ -103,8 +111,8 @@ class SinkDelivery:
         return events
 
     def may_end(self, state: SessionState, now: float) -> bool:
-        """Tell whether the session need not wait for its sinks: they have everything, or had their time."""
-        return all(
+        """Tell whether an ended session need not wait: its sinks have everything, or had their time."""
+        return self._has_page() and all(
             now >= route.drained_at or ((name, "") in state.delivered and not self._owed(name, state))
             for name, route in self._routes.items()
         )
@@ -118,8 +126,13 @@ class SinkDelivery:
 
     def close(self) -> None:
         """End what runs for the sinks."""
+        if self._page is not None:
+            self._page.close()
         for route in self._routes.values():
             route.channel.close()
+
+    def _has_page(self) -> bool:
+        return self._page is None or self._page.is_done()
 
     def _owed(self, name: str, state: SessionState) -> bool:
         """Tell whether there is something for a sink that has not been given up alone."""

@@ -53,7 +53,7 @@ def print_results(session: Session, form: str | None) -> int:
     elif form == "md":
         _print_markdown(rows)
     elif form == "junit":
-        sys.stdout.write(junit_xml(gather(session, now=SystemClock().now(), history=0)))
+        sys.stdout.write(junit_xml(gather(session, now=SystemClock().now())))
     elif rows:
         print_fitting(*_table(rows, _MOST_METRICS))
     if any(not row["error_mode"] for row in rows) or not rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +16,9 @@ from oellm_bench.core.result import EntryResult
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, AlreadyWatched
 from oellm_bench.monitor import Cycle, Monitor
 from oellm_bench.outbox import leftovers
+from oellm_bench.report_writing import ReportWriter
 from oellm_bench.session import Session
 from oellm_bench.shared_ray import SharedRay, shared_ray
-from oellm_bench.shell import run
 from oellm_bench.state.lease import Lease
 from oellm_bench.view import final_result
 
@@ -28,7 +27,6 @@ _LONGEST_PAUSE_S = 60.0  # between two looks, where no other is given; a lease l
 _RENEW_S = 5.0
 _SHORTEST_PACE_S = 60.0  # however short the pauses are: three of these on a busy machine are no sleep
 _DELIVERY_S = 0.1  # between two looks at what sinks have answered
-_REPORT_S = 600.0  # for a page that takes seconds; whoever waits for the campaign waits for it too
 _LOOK_S = 0.2  # between two looks at commands of conditions, with `once`
 
 
@@ -61,22 +59,18 @@ def watch(session: Session, *, interval_s: float | None, once: bool, actions: Ma
         lease.release()
     if not cycle.finished:
         return EXIT_DONE if cycle.answered else EXIT_UNREACHABLE
-    if session.report:
-        _write_report(session)
+    untold = leftovers(session.sinks, monitor.plan, monitor.store.state)
+    if session.report and untold:  # the page was written before that was known
+        _write_anew(ReportWriter(session), clock)
     return exit_code(monitor)
 
 
-def _write_report(session: Session) -> None:
-    """Have another process write the page: neither its libraries nor its faults are the monitor's."""
-    argv = [sys.executable, "-P", "-m", "oellm_bench", "report", session.session_dir]
+def _write_anew(page: ReportWriter, clock: Clock) -> None:
     try:
-        done = run(argv, timeout_s=_REPORT_S)
-    except (OSError, subprocess.SubprocessError) as err:
-        _log.warning("report.html is not written (%s); `oellm-bench report %s` writes it", err, session.id)
-        return
-    if done.returncode != 0:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        _log.warning("report.html is not written (%s); `oellm-bench report %s` writes it", said, session.id)
+        while not page.is_done():
+            clock.sleep(_DELIVERY_S)
+    finally:
+        page.close()
 
 
 def _watch(monitor: Monitor, lease: Lease, head: SharedRay, interval_s: float | None, *, once: bool) -> Cycle:

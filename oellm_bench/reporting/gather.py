@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import oellm_bench
+from oellm_bench.comparison.environment import environment_of
+from oellm_bench.core.expectation import expectation_note, is_as_expected
 from oellm_bench.core.layout import SessionLayout
+from oellm_bench.core.metric import finite_number
 from oellm_bench.core.plan import PlannedEntry, read_plan
 from oellm_bench.core.requirement import Requirement
-from oellm_bench.core.result import EntryResult, ErrorMode, flat_stages
+from oellm_bench.core.result import EntryResult, ErrorMode
 from oellm_bench.fileio import log_end
+from oellm_bench.outbox import leftovers
 from oellm_bench.reporting.environment import environment_report
-from oellm_bench.reporting.history import (
-    DEFAULT_SESSIONS,
-    collect_samples,
-    earlier_sessions,
-    finite,
-    numbers,
-    past_session,
-)
+from oellm_bench.reporting.past import Past
 from oellm_bench.reporting.report import (
     AttemptReport,
     Bound,
     EntryReport,
+    EnvironmentReport,
     LogTail,
-    PastSession,
     Report,
     Standing,
     Told,
 )
-from oellm_bench.results.requirements import unmet
+from oellm_bench.results.requirements import Judgement, is_judged, judge, limits, required, unit_of, unmet
 from oellm_bench.session import Session
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.view import entry_state, final_result
@@ -45,16 +41,14 @@ _MOST_METRICS = 100  # of an entry
 _MOST_NOTICES = 50
 
 
-def gather(session: Session, *, now: float, history: int = DEFAULT_SESSIONS, baseline: Session | None = None) -> Report:
-    """Return the report of a session, finished or not, beside `history` earlier ones and the baseline.
+def gather(session: Session, *, now: float, past: Past | None = None) -> Report:
+    """Return the report of a session, finished or not, beside its past where that is given.
 
     Raises StateError where its plan or its journal cannot be read.
     """
     plan, state = read_plan(session.layout.sweep), session.store().state
     reader = _Reader(session.layout)
     selected = [(planned, state.entries[planned.id]) for planned in plan.entries if planned.id in state.entries]
-    entries = tuple(reader.entry(planned, entry) for planned, entry in selected)
-    earlier = earlier_sessions(session, history)
     names = {entry.id: entry.name for entry in plan.entries}
     return Report(
         session=session.id,
@@ -62,29 +56,26 @@ def gather(session: Session, *, now: float, history: int = DEFAULT_SESSIONS, bas
         session_dir=session.session_dir,
         created_at=session.created_at,
         now=now,
-        finished=state.finished,
+        finished=bool(selected) and all(entry.over for _, entry in selected),
         version=oellm_bench.__version__,
         run_reason=session.run_reason,
         planned=len(plan.entries),
-        entries=entries,
-        samples=collect_samples(
-            (entry.group, numbers(entry.metrics, entry.exec_time_s))
-            for entry in entries
-            if entry.standing is Standing.PASSED
-        ),
-        history=_past(earlier, baseline),
-        environment=environment_report(session, plan, baseline or (earlier[-1] if earlier else None)),
+        entries=tuple(reader.entry(planned, entry) for planned, entry in selected),
+        past=past,
+        environment=_environment(session, past, (planned.name for planned, entry in selected if entry.over)),
         notices=_notices(state, names),
+        # Until then what sinks have not taken is on its way.
+        untold=tuple(map(str, leftovers(session.sinks, plan, state))) if state.finished else (),
         command_line=session.command_line,
     )
 
 
-def _past(earlier: list[Session], baseline: Session | None) -> tuple[PastSession, ...]:
-    others = [session for session in earlier if baseline is None or session.id != baseline.id]
-    found = [past_session(session) for session in others]
-    if baseline is not None:
-        found.append(past_session(baseline, is_baseline=True))
-    return tuple(sorted(found, key=lambda past: past.created_at))
+def _environment(session: Session, past: Past | None, over: Iterable[str]) -> EnvironmentReport:
+    if past is None:
+        return environment_report(environment_of(session, over), None)
+    if past.before is None:
+        return environment_report(past.subject.environment, None)
+    return environment_report(past.subject.environment, past.before.environment, past.before.session.id)
 
 
 def _notices(state: SessionState, names: Mapping[str, str]) -> tuple[Told, ...]:
@@ -117,14 +108,14 @@ class _Reader:
             advice=entry.last.advice if entry.last else "",
             expected_failure=planned.expected_failure,
             attempts=tuple(_attempt(attempt) for attempt in entry.attempts),
-            exec_time_s=finite(result.exec_time_s),
+            exec_time_s=finite_number(result.exec_time_s),
             parameters=planned.parameters,
             metrics=dict([*metrics.items()][:_MOST_METRICS]),
             more_metrics=max(len(result.metrics) - min(len(metrics), _MOST_METRICS), 0),
             resources=_scalars(result.resources),
             bounds=tuple(_bound(requirement, result) for requirement in planned.requirements),
             logs=self._logs(planned, entry) if standing in (Standing.FAILED, Standing.EXPECTED) else (),
-            note=note,
+            note="; ".join(filter(None, (expectation_note(planned.expected_failure, result.error_mode), note))),
         )
 
     def _result(self, planned: PlannedEntry, entry: EntryState) -> tuple[EntryResult, str]:
@@ -180,11 +171,11 @@ class _Reader:
 def _standing(planned: PlannedEntry, entry: EntryState, result: EntryResult) -> Standing:
     if not entry.over:
         return Standing.OPEN
-    if result.success:
-        return Standing.PASSED
     if entry_state(entry) == "CANCELLED":
         return Standing.CANCELLED
-    return Standing.EXPECTED if planned.expected_failure else Standing.FAILED
+    if is_as_expected(planned.expected_failure, result.error_mode):
+        return Standing.PASSED if result.success else Standing.EXPECTED
+    return Standing.UNEXPECTED if result.success else Standing.FAILED
 
 
 def _attempt(attempt: AttemptState) -> AttemptReport:
@@ -205,7 +196,8 @@ def _attempt(attempt: AttemptState) -> AttemptReport:
 
 def _time(at: float | None) -> float | None:
     """Return a time that can be drawn, None for what is not known."""
-    return at if at is not None and math.isfinite(at) and at > 0 else None
+    number = finite_number(at)
+    return number if number is not None and number > 0 else None
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, object]:
@@ -214,24 +206,17 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, object]:
 
 def _bound(requirement: Requirement, result: EntryResult) -> Bound:
     """Hold a requirement against the result; where the attempt yielded nothing to hold it against, nothing is known."""
-    given = {
-        "at least": requirement.min_value,
-        "at most": requirement.max_value,
-        "exactly": requirement.exact_value,
-    }
-    measured = {**result.resources, **flat_stages(result.stages), **result.metrics, "exec_time_s": result.exec_time_s}
-    judged = result.success or result.error_mode == ErrorMode.REQUIREMENTS_NOT_MET.value
-    missed = unmet([requirement], measured) if judged or requirement.metric in result.metrics else None
-    value = measured.get(requirement.metric)
+    figures = result.figures()
+    judged = result.ran_well or requirement.metric in result.metrics
+    found = judge([requirement], figures) if judged else Judgement(missed=(), told=())
+    value = figures.get(requirement.metric)
     return Bound(
         metric=requirement.metric,
-        required=" and ".join(f"{word} {_figure(v)}" for word, v in given.items() if v is not None) or "be there",
+        required=required(requirement),
         measured=value if isinstance(value, str | int | float) else None,
-        met=None if missed is None else not missed,
-        message="; ".join(missed or ()),
-        limits=tuple(numbers({word: v for word, v in given.items() if word != "exactly"}).values()),
+        met=not unmet([requirement], figures) if judged and is_judged(requirement) else None,
+        message="; ".join((*found.missed, *found.told)),
+        limits=limits(requirement),
+        unit=unit_of(requirement),
+        expected_failure=requirement.expected_failure,
     )
-
-
-def _figure(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -14,13 +14,14 @@ _LONGEST_TEXT = 20_000  # characters of a log's tail or a reason
 def junit_xml(report: Report) -> str:
     """Return the document: XML 1.0 whatever jobs wrote, characters that it may not hold shown as escapes.
 
-    A failure has the error mode as its type. Skipped is what is not over, was cancelled, or failed as expected.
+    A failure has the error mode as its type, or `unexpected_pass`. Skipped is what is not over, was cancelled,
+    or failed as expected.
     """
     counts = report.counts
     skipped = sum(counts[standing] for standing in _SKIPPED)
     numbers = {
         "tests": str(len(report.entries)),
-        "failures": str(counts[Standing.FAILED]),
+        "failures": str(counts[Standing.FAILED] + counts[Standing.UNEXPECTED]),
         "errors": "0",
         "skipped": str(skipped),
         "time": f"{max(report.ended_at - report.created_at, 0.0):.3f}",
@@ -49,6 +50,8 @@ def _case(suite: ET.Element, entry: EntryReport, project: str) -> None:
     if entry.standing is Standing.FAILED:
         failure = ET.SubElement(case, "failure", {"type": entry.error_mode, "message": visible(reason or entry.state)})
         failure.text = visible("\n".join(filter(None, (reason, entry.advice))), _LONGEST_TEXT)
+    elif entry.standing is Standing.UNEXPECTED:
+        ET.SubElement(case, "failure", {"type": "unexpected_pass", "message": visible(entry.note)})
     elif entry.standing in _SKIPPED:
         ET.SubElement(case, "skipped", {"message": visible(_why_skipped(entry, reason))})
     tails = [f"--- {tail.path}\n{tail.text}" for tail in entry.logs]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from oellm_bench.clock import utc_text
-from oellm_bench.reporting.history import finite
-from oellm_bench.reporting.plots import drawing
+from oellm_bench.comparison.compare import Comparison, Row
+from oellm_bench.comparison.verdict import Verdict
+from oellm_bench.comparison.wording import by_interest, counted, entries_told, interval, left_out, percent
+from oellm_bench.core.metric import finite_number
+from oellm_bench.reporting.drawing import drawing
+from oellm_bench.reporting.plots import plots
 from oellm_bench.reporting.report import EntryReport, Report, Standing
-from oellm_bench.reporting.series import series
 from oellm_bench.reporting.timeline import timeline
 from oellm_bench.reporting.visible import visible
 from oellm_bench.units import format_duration
@@ -23,6 +27,7 @@ _MOST_METRICS = 8  # columns
 _MOST_PARAMETERS = 8
 _MOST_VALUES = 200  # that a page shows of one entry's
 _MOST_BOUNDS = 300
+_TELLING = (Verdict.WORSE, Verdict.BETTER, Verdict.CHANGED)
 _NOTHING = "\u2013"  # a dash that is as wide as a digit
 _RESOURCES = {
     "cpu_s": ("CPU time", "duration"),
@@ -62,19 +67,20 @@ def render(report: Report, output: Path) -> str:
     def link(path: str) -> Markup:
         return Markup("./") + urllib.parse.quote(f"{folder}/{path}", errors="replace")
 
-    plots = [
-        {"series": found, "svg": Markup(drawing(found, f"plot{number}"))}  # noqa: S704  escaped by its writer
-        for number, found in enumerate(series(report), 1)
+    figures = [
+        {"plot": found, "svg": Markup(drawing(found, f"plot{number}"))}  # noqa: S704  escaped by its writer
+        for number, found in enumerate(plots(report), 1)
     ]
     found_bounds = [(entry, bound) for entry in report.entries for bound in entry.bounds]
-    missed = [pair for pair in found_bounds if pair[1].met is False]
-    others = [pair for pair in found_bounds if pair[1].met is not False]
+    missed = [pair for pair in found_bounds if pair[1].is_missed]
+    others = [pair for pair in found_bounds if not pair[1].is_missed]
     return environment.get_template("report.html.j2").render(
         report=report,
         link=link,
         standing=Standing,
         timeline=timeline(report),
-        plots=plots,
+        figures=figures,
+        compared=_compared(report),
         failures=report.failed[:MOST_FAILURES],
         rows=report.by_interest[:MOST_ROWS],
         columns=_columns(report),
@@ -92,6 +98,40 @@ def _printed(value: Any) -> Any:
     if hasattr(value, "__html__"):
         return value
     return _NOTHING if value is None else visible(str(value))
+
+
+def _compared(report: Report) -> dict[str, Any] | None:
+    """Return what a comparison says, None where there is none: its rows, what matters first, and remarks."""
+    comparison = report.past.comparison if report.past is not None else None
+    if comparison is None:
+        return None
+    rows = by_interest(comparison.rows)
+    telling = [row for row in rows if row.answer.verdict in _TELLING]
+    others = [row for row in rows if row.answer.verdict not in _TELLING]
+    return {
+        "comparison": comparison,
+        "worse": comparison.count(Verdict.WORSE),
+        "counted": counted(comparison),
+        "told": list(entries_told(comparison))[:_MOST_BOUNDS],
+        "left_out": list(left_out(comparison)),
+        "telling": [_row(row) for row in telling[:_MOST_BOUNDS]],
+        "telling_in_all": len(telling),
+        "others": [_row(row) for row in others[:_MOST_BOUNDS]],
+        "others_in_all": len(others),
+        "by_group": _by_group(comparison),
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {**row.to_document(), "difference": percent(row.answer.shift.estimate), "interval": interval(row)}
+
+
+def _by_group(comparison: Comparison) -> dict[str, str]:
+    """Return how many metrics have which verdict, by group."""
+    found: dict[str, Counter[str]] = {}
+    for row in by_interest(comparison.rows):
+        found.setdefault(row.entry, Counter())[row.answer.verdict.value] += 1
+    return {group: ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) for group, counts in found.items()}
 
 
 def _columns(report: Report) -> dict[str, Any]:
@@ -116,7 +156,7 @@ def _resources(entries: Sequence[EntryReport]) -> dict[str, Any]:
 
 def _figure(value: object) -> str:
     """Return a number with four digits that count, True and text as they are."""
-    number = finite(value)
+    number = finite_number(value)
     if number is None:
         return _NOTHING if value is None else visible(str(value), 80)
     if isinstance(value, int) or number.is_integer():
@@ -125,12 +165,12 @@ def _figure(value: object) -> str:
 
 
 def _duration(value: object) -> str:
-    number = finite(value)
+    number = finite_number(value)
     return _NOTHING if number is None or not 0 <= number < 1e12 else format_duration(number)
 
 
 def _size(value: object) -> str:
-    number = finite(value)
+    number = finite_number(value)
     if number is None:
         return _NOTHING
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):

@@ -1,141 +1,142 @@
-"""Draw metrics as SVG that takes its colours from the page around it. Imports matplotlib, which costs half a second."""
+"""Which metrics of a session are worth a plot, and what is drawn of each: medians with the range of their samples."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-from oellm_bench.reporting.series import Series
-from oellm_bench.reporting.visible import visible
+from oellm_bench.clock import utc_text
+from oellm_bench.comparison.samples import Measured
+from oellm_bench.comparison.series import Point, Series, series_of
+from oellm_bench.comparison.verdict import Verdict
+from oellm_bench.comparison.wording import level_change
+from oellm_bench.reporting.past import Past
+from oellm_bench.reporting.report import Report
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Stand-ins that the page's own colours take the place of, so that light and dark need one drawing.
-_INK, _FAINT, _LIMIT = "#0a0b01", "#0a0b02", "#0a0b03"
-_LINES = ("#0a0b11", "#0a0b12", "#0a0b13", "#0a0b14", "#0a0b15", "#0a0b16")
-_VARIABLES = {
-    _INK: "currentColor",
-    _FAINT: "var(--faint)",
-    _LIMIT: "var(--bad)",
-    **{color: f"var(--line-{number})" for number, color in enumerate(_LINES, 1)},
-}
-_MARKERS = "osD^vP"
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": _FAINT,
-    "grid.linewidth": 0.5,
-}
-_WIDTH_IN = 7.2
-_LONGEST_LABEL = 28
-_SVG = "http://www.w3.org/2000/svg"
-_XLINK = "http://www.w3.org/1999/xlink"
+MOST_PLOTS = 6
+MOST_LINES = 6  # groups in a plot over sessions: more of them cannot be told apart
+MOST_RANGES = 25  # groups in a plot of one session
 
 
-def drawing(series: Series, name: str) -> str:
-    """Return a plot as an `svg` element; the same series gives the same text. `name` is unique in the page.
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One group; `places`: the index of each of its points among the sessions of the plot."""
 
-    Over earlier sessions a line per group; with one session only a row per group. Whiskers from the least to the
-    greatest sample.
+    group: str
+    series: Series
+    places: tuple[int, ...]
+
+    def at(self, place: int) -> Point | None:
+        """Return its point of a session, None where it has none."""
+        return dict(zip(self.places, self.series.points, strict=True)).get(place)
+
+    @property
+    def changes(self) -> tuple[tuple[int, str], ...]:
+        """Where a new level begins, and which."""
+        return tuple((self.places[index], level_change(self.series, index)) for index in self.series.changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """What one metric was for some groups, over the sessions named; the last session is the one reported.
+
+    `baseline`: which of them is the baseline. `left_out`: how many groups are not drawn.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    height = 3.2 if series.over_time else 0.9 + 0.27 * len(series.groups)
-    with warnings.catch_warnings(), matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}):
-        warnings.simplefilter("ignore")  # of letters that the measuring font lacks; the reader's has them
-        figure = Figure(figsize=(_WIDTH_IN, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        (_over_time if series.over_time else _ranges)(axes, series)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_page(text.getvalue(), name, f"Plot of {series.metric}; its numbers are in the table below it")
+    metric: str
+    sessions: tuple[str, ...]
+    baseline: int | None
+    lines: tuple[Line, ...]
+    left_out: int
+    limits: tuple[float, ...] = ()
+
+    @property
+    def over_time(self) -> bool:
+        """Whether there is an earlier session to draw lines from."""
+        return len(self.sessions) > 1
 
 
-def _over_time(axes: Axes, series: Series) -> None:
-    for (group, points), color, marker in zip(series.groups, _LINES, _MARKERS, strict=False):
-        xs, medians = [point.at for point in points], [point.median for point in points]
-        spread = (
-            [point.median - point.low for point in points],
-            [point.high - point.median for point in points],
-        )
-        axes.errorbar(
-            xs, medians, spread, color=color, marker=marker, markersize=5, linewidth=1.5, capsize=3, label=_short(group)
-        )
-    axes.set_xticks(range(len(series.sessions)), series.sessions, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_xlim(-0.4, len(series.sessions) - 0.6)
-    axes.set_ylabel(_short(series.metric))
-    axes.grid(axis="y", alpha=0.6)
-    if series.baseline is not None:
-        axes.axvline(series.baseline, color=_FAINT, linewidth=1, linestyle=":")
-    _limits(axes.get_ylim(), series, lambda limit: axes.axhline(limit, color=_LIMIT, linewidth=1, linestyle="--"))
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+def plots(report: Report) -> tuple[Plot, ...]:
+    """Return the most important metrics: those that are worse, those with bounds, the run time, then the commonest.
+
+    What never changed from session to session is left out.
+    """
+    past = report.past
+    if past is None:
+        return ()
+    groups = past.subject.groups.values()
+    known = {metric for group in groups for metric in group.figures}
+    required = Counter(bound.metric for entry in report.entries for bound in entry.bounds if bound.limits)
+    own = Counter(metric for group in groups for metric in group.own)
+    worse = [metric for _, metric in _worse(past)]
+    order = [*worse, *_commonest(required), "exec_time_s", *_commonest(own)]
+    candidates = (_plot(report, past, metric) for metric in dict.fromkeys(order) if metric in known)
+    return tuple(islice((one for one in candidates if not (one.over_time and _is_flat(one))), MOST_PLOTS))
 
 
-def _ranges(axes: Axes, series: Series) -> None:
-    for row, (_, points) in enumerate(series.groups):
-        point = points[-1]
-        axes.plot([point.low, point.high], [row, row], color=_LINES[0], linewidth=2.5, solid_capstyle="butt")
-        axes.plot([point.median], [row], color=_LINES[0], marker="o", markersize=6)
-    axes.set_yticks(range(len(series.groups)), [_short(group) for group, _ in series.groups])
-    axes.set_ylim(len(series.groups) - 0.5, -0.5)
-    axes.set_xlabel(_short(series.metric))
-    axes.grid(axis="x", alpha=0.6)
-    _limits(axes.get_xlim(), series, lambda limit: axes.axvline(limit, color=_LIMIT, linewidth=1, linestyle="--"))
+def _commonest(counts: Counter[str]) -> list[str]:
+    return [metric for metric, _ in counts.most_common()]
 
 
-def _limits(view: tuple[float, float], series: Series, draw: Callable[[float], object]) -> None:
-    """Draw the bounds that are near what was measured; one far away would leave no room for the rest."""
-    low, high = view
-    for limit in series.limits:
-        if low - (high - low) <= limit <= high + (high - low):
-            draw(limit)
+def _worse(past: Past) -> list[tuple[str, str]]:
+    rows = past.comparison.rows if past.comparison is not None else ()
+    return [(row.entry, row.metric) for row in rows if row.answer.verdict is Verdict.WORSE]
 
 
-def _short(text: str) -> str:
-    flat = visible(text).replace("\n", " ")
-    return flat if len(flat) <= _LONGEST_LABEL else f"{flat[: _LONGEST_LABEL - 1]}…"
+def _is_flat(one: Plot) -> bool:
+    return all(len({end for p in line.series.points for end in (p.low, p.high)}) == 1 for line in one.lines)
 
 
-def _for_page(text: str, name: str, label: str) -> str:
-    """Return matplotlib's document as an element among others: ids of its own, no style of its own, a label."""
-    ET.register_namespace("", _SVG)
-    ET.register_namespace("xlink", _XLINK)
-    root = ET.fromstring(text)  # noqa: S314  matplotlib wrote it just now
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
-                parent.remove(child)
-    for element in root.iter():
-        for key, value in element.attrib.items():
-            if key == "id":
-                element.set(key, f"{name}-{value}")
-            elif key == f"{{{_XLINK}}}href" and value.startswith("#"):
-                element.set(key, f"#{name}-{value[1:]}")
-            else:
-                element.set(key, _with_page_colors(value.replace("url(#", f"url(#{name}-")))
-    root.set("role", "img")
-    root.set("aria-label", visible(label))
-    for key in ("width", "height", "version"):
-        root.attrib.pop(key, None)
-    return ET.tostring(root, encoding="unicode")
+def _plot(report: Report, past: Past, metric: str) -> Plot:
+    wanted = [name for name, group in past.subject.groups.items() if group.figures.get(metric)]
+    before = [other for other in past.sessions if any(other.samples(group, metric) for group in wanted)]
+    shown = _shown(past, metric, wanted, before)
+    stages = [*before, past.subject]
+    return Plot(
+        metric=metric,
+        sessions=(*(_label(other, past) for other in before), "this session"),
+        baseline=next((place for place, other in enumerate(before) if other is past.baseline), None),
+        lines=tuple(_line(stages, group, metric) for group in shown),
+        left_out=len(wanted) - len(shown),
+        limits=_limits(report, metric, shown),
+    )
 
 
-def _with_page_colors(value: str) -> str:
-    return re.sub("#0a0b[0-9a-f]{2}", lambda match: _VARIABLES.get(match[0], match[0]), value)
+def _line(stages: Sequence[Measured], group: str, metric: str) -> Line:
+    places = tuple(place for place, one in enumerate(stages) if one.samples(group, metric))
+    return Line(group=group, series=series_of(stages, group, metric), places=places)
+
+
+def _shown(past: Past, metric: str, wanted: Sequence[str], before: Sequence[Measured]) -> list[str]:
+    """Return the groups to draw; over time those that are worse, and that moved most since the last session."""
+    if not before:
+        return list(wanted[:MOST_RANGES])
+    worse = set(_worse(past))
+
+    def interest(group: str) -> tuple[bool, float]:
+        old = next((value for other in reversed(before) if (value := other.median(group, metric)) is not None), None)
+        new = past.subject.median(group, metric)
+        moved = -1.0 if old is None or new is None else abs(new - old) / (abs(old) or 1.0)
+        return (group, metric) in worse, moved
+
+    chosen = set(sorted(wanted, key=interest, reverse=True)[:MOST_LINES])
+    return [group for group in wanted if group in chosen]
+
+
+def _limits(report: Report, metric: str, groups: Sequence[str]) -> tuple[float, ...]:
+    """Return the bounds that hold for all the groups drawn, none where they differ."""
+    of_entries = {
+        bound.limits
+        for entry in report.entries
+        if entry.group in groups
+        for bound in entry.bounds
+        if bound.metric == metric and bound.limits
+    }
+    return next(iter(of_entries)) if len(of_entries) == 1 else ()
+
+
+def _label(other: Measured, past: Past) -> str:
+    day = utc_text(other.session.created_at)[5:16].replace("T", " ")
+    return f"baseline {day}" if other is past.baseline else day

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Samples = Mapping[str, Mapping[str, tuple[float, ...]]]  # by group, then by metric
+from oellm_bench.reporting.past import Past
 
 
 class Standing(enum.Enum):
     """What a reader wants to know first of an entry, the most urgent first."""
 
     FAILED = "failed"
+    UNEXPECTED = "passed unexpectedly"
     CANCELLED = "cancelled"
     OPEN = "not over"
     EXPECTED = "failed as expected"
@@ -42,7 +43,10 @@ class AttemptReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """A requirement and what was measured; `met` is None while nothing was."""
+    """A requirement and what was measured; `met` is None where nothing was, or there is nothing to hold it against.
+
+    `expected_failure`: why it is expected not to be met; empty for most.
+    """
 
     metric: str
     required: str
@@ -50,6 +54,13 @@ class Bound:
     met: bool | None
     message: str = ""
     limits: tuple[float, ...] = ()
+    unit: str = ""
+    expected_failure: str = ""
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether it does not hold, and that fails the entry."""
+        return self.met is False and not self.expected_failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +104,8 @@ class EntryReport:
 
     @property
     def unmet(self) -> tuple[Bound, ...]:
-        """The requirements that do not hold."""
-        return tuple(bound for bound in self.bounds if bound.met is False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PastSession:
-    """An earlier session: what its successful entries measured."""
-
-    id: str
-    created_at: float
-    samples: Samples
-    is_baseline: bool = False
+        """The requirements that do not hold, those expected not to left aside."""
+        return tuple(bound for bound in self.bounds if bound.is_missed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +147,9 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A session. `history` is oldest first, without this session; entries are in the order of the plan.
+    """A session; entries are in the order of the plan. `now`: when it was looked at (epoch seconds).
 
-    `samples` are those of this session, as those of the earlier ones. `now`: when it was looked at (epoch seconds).
+    `finished`: whether all of it is over. `past`: None where nobody asked for it. `untold`: what sinks have not taken.
     """
 
     session: str
@@ -161,10 +162,10 @@ class Report:
     run_reason: str = ""
     planned: int = 0
     entries: tuple[EntryReport, ...] = ()
-    samples: Samples = field(default_factory=dict)
-    history: tuple[PastSession, ...] = ()
+    past: Past | None = None
     environment: EnvironmentReport = field(default_factory=EnvironmentReport)
     notices: tuple[Told, ...] = ()
+    untold: tuple[str, ...] = ()
     command_line: tuple[str, ...] = ()
 
     @functools.cached_property

@@ -71,6 +71,20 @@ def test_what_is_not_over_or_was_expected_is_skipped(suite):
     assert "failed as expected (issue 44)" in case(suite, "known").find("skipped").get("message")
 
 
+def test_a_pass_against_expectation_is_a_failure_as_in_results(tmp_path, cli):
+    session = write_session(tmp_path / "s", Ran(name="e", expected_failure="issue 44"))
+    done = cli("results", session.session_dir, "--junit")
+    [failure] = ET.fromstring(done.stdout.encode()).iter("failure")
+    assert (done.rc, failure.get("type")) == (1, "unexpected_pass")
+    assert failure.get("message") == "passed, though it is expected to fail (issue 44): take expected_failure out"
+
+
+def test_what_never_ran_did_not_fail_as_expected(tmp_path, cli):
+    session = write_session(tmp_path / "s", Ran(name="e", modes=("lost",), expected_failure="issue 44"))
+    done = cli("results", session.session_dir, "--junit")
+    assert done.rc == 1 and ET.fromstring(done.stdout.encode())[0].get("failures") == "1"
+
+
 def test_parameters_and_metrics_are_properties(suite):
     found = {item.get("name"): item.get("value") for item in case(suite, "good").iter("property")}
     assert found == {"n": "3", "speed": "1.5", "attempts": "1"}

@@ -15,13 +15,15 @@ from oellm_bench.core.requirement import Requirement
 from oellm_bench.core.result import EntryResult
 from oellm_bench.reporting.gather import gather
 from oellm_bench.reporting.page import render
+from oellm_bench.reporting.past import read_past
+from oellm_bench.reporting.plots import plots
 from oellm_bench.reporting.report import Report
 from oellm_bench.session import Session
 from tests.reporting.sessions import BEGUN, DAY, Ran, write_session
 
 
 def report_of(session: Session, **settings) -> Report:
-    return gather(session, now=BEGUN + 1000, **settings)
+    return gather(session, now=BEGUN + 1000, past=read_past(session, **settings))
 
 
 def page_of(session: Session, **settings) -> str:
@@ -62,8 +64,8 @@ def test_a_bound_is_shown_with_what_was_measured(tmp_path):
     ran = Ran(name="e", modes=("requirements_not_met",), metrics={"speed": 9.5}, requirements=bound)
     [entry] = report_of(write_session(tmp_path / "s", ran)).entries
     assert [(b.metric, b.measured, b.required, b.met) for b in entry.bounds] == [
-        ("speed", 9.5, "at least 10 and at most 20", False),
-        ("gone", None, "exactly True", False),
+        ("speed", 9.5, "min_value 10 and max_value 20", False),
+        ("gone", None, "exact_value True", False),
     ]
 
 
@@ -76,7 +78,37 @@ def test_a_crash_is_not_held_against_requirements(tmp_path):
 def test_an_expected_failure_is_no_failure(tmp_path):
     ran = Ran(name="e", modes=("timeout",), expected_failure="issue 44")
     text = words(page_of(write_session(tmp_path / "s", ran)))
-    assert "✓ no entry failed" in text and "✗ timeout, as expected" in text and "expected: issue 44" in text
+    assert "✓ no entry failed" in text and "✗ timeout, as expected" in text and "expected to fail: issue 44" in text
+
+
+def test_a_pass_against_expectation_is_no_success(tmp_path):
+    text = words(page_of(write_session(tmp_path / "s", Ran(name="e", expected_failure="issue 44"))))
+    assert "✗ 1 of 1 entries passed, though they are expected to fail" in text
+    assert "passed, though it is expected to fail (issue 44): take expected_failure out" in text
+
+
+def test_a_reference_is_shown_with_its_bounds_unit_and_difference(tmp_path):
+    bounds = (
+        Requirement(metric="speed", reference=[100.0, "-5 %", "+5 %", "rows/s"], reference_session="base"),
+        Requirement(metric="speed", reference=["baseline", "-5 %"]),
+        Requirement(metric="speed", min_value=95.0, expected_failure="issue 45"),
+        Requirement(metric="speed", max_value=95.0, expected_failure="issue 46"),
+    )
+    ran = Ran(name="e", modes=("requirements_not_met",), metrics={"speed": 90.0}, requirements=bounds)
+    report = report_of(write_session(tmp_path / "s", ran))
+    [entry] = report.entries
+    assert [(b.required, b.met, b.is_missed) for b in entry.bounds] == [
+        ("at least 95 rows/s and at most 105 rows/s", False, True),
+        ("relative to the baseline", None, False),
+        ("min_value 95", False, False),
+        ("max_value 95", True, False),
+    ]
+    assert entry.bounds[0].limits == (95.0, 105.0)
+    text = words(render(report, tmp_path / "report.html"))
+    assert "90 rows/s is below 95 rows/s by 5 rows/s (5.3 %)" in text and "of baseline base" in text
+    assert "✗ no, as expected" in text and "(expected: issue 45)" in text
+    assert "not judged speed: not judged against the baseline" in text
+    assert "met, though it is expected not to be (issue 46)" in text
 
 
 def test_earlier_sessions_of_the_project_are_its_history(tmp_path):
@@ -85,21 +117,17 @@ def test_earlier_sessions_of_the_project_are_its_history(tmp_path):
     write_session(tmp_path / "other", Ran(name="e"), at=BEGUN - 0.5 * DAY, project="other")
     write_session(tmp_path / "later", Ran(name="e"), at=BEGUN + DAY)
     session = write_session(tmp_path / "s", Ran(name="e", metrics={"speed": 9.0}))
-    past = report_of(session, history=3).history
-    assert [(p.id, p.samples["e"]["speed"]) for p in past] == [("d3", (3.0,)), ("d2", (2.0,)), ("d1", (1.0,))]
+    past = read_past(session, most=3).sessions
+    assert [(p.session.id, p.samples("e", "speed")) for p in past] == [("d3", (3.0,)), ("d2", (2.0,)), ("d1", (1.0,))]
 
 
 def test_repetitions_are_samples_of_one_group_and_failures_are_none(tmp_path):
     runs = [Ran(name=f"e-{n}", group="e", metrics={"speed": float(n)}) for n in range(3)]
     bad = Ran(name="e-bad", group="e", modes=("crash",), metrics={"speed": 99.0})
-    past = write_session(tmp_path / "p", *runs, bad, at=BEGUN - DAY)
+    write_session(tmp_path / "p", *runs, bad, at=BEGUN - DAY)
     session = write_session(tmp_path / "s", *runs, bad)
-    report = report_of(session)
-    assert report.samples["e"]["speed"] == report.history[0].samples["e"]["speed"] == (0.0, 1.0, 2.0)
-    past.layout.results.write_text(
-        json.dumps({"id": "id000000", "success": True, "metrics": {"speed": 7.0}}) + "\n{tor"
-    )
-    assert report_of(session).history[0].samples["e"]["speed"] == (7.0,)
+    [line] = next(plot for plot in plots(report_of(session)) if plot.metric == "speed").lines
+    assert [(point.median, point.low, point.high, point.n) for point in line.series.points] == [(1.0, 0.0, 2.0, 3)] * 2
 
 
 def test_what_changed_around_the_runs_is_named(tmp_path):
@@ -107,7 +135,9 @@ def test_what_changed_around_the_runs_is_named(tmp_path):
     new = Ran(name="e", machine={"host": "n1", "gpu_driver": "560"}, packages=["numpy==2.2", "ray==2.60"])
     write_session(tmp_path / "old", old, at=BEGUN - DAY)
     environment = report_of(write_session(tmp_path / "new", new)).environment
-    assert [(f.name, f.before, f.value) for f in environment.facts if f.changed] == [("GPU driver", "550", "560")]
+    assert [(f.name, f.before, f.value) for f in environment.facts if f.changed and f.name != "pip-freeze"] == [
+        ("gpu_driver", "550", "560")
+    ]
     assert {(p.name, p.before, p.value) for p in environment.changed_packages} == {
         ("numpy", "2.1", "2.2"),
         ("gone", "1", "not there"),
@@ -118,9 +148,10 @@ def test_what_changed_around_the_runs_is_named(tmp_path):
 def test_a_baseline_is_what_is_compared_with(tmp_path):
     baseline = write_session(tmp_path / "base", Ran(name="e", metrics={"v": 1.0}), at=BEGUN - 9 * DAY)
     write_session(tmp_path / "last", Ran(name="e", metrics={"v": 2.0}), at=BEGUN - DAY)
-    report = report_of(write_session(tmp_path / "s", Ran(name="e", metrics={"v": 3.0})), baseline=baseline)
+    report = report_of(write_session(tmp_path / "s", Ran(name="e", metrics={"v": 3.0})), given=baseline)
     assert report.environment.compared_with == "base"
-    assert [(past.id, past.is_baseline) for past in report.history] == [("base", True), ("last", False)]
+    assert [past.session.id for past in report.past.sessions] == ["base", "last"]
+    assert [plot.sessions[plot.baseline][:8] for plot in plots(report)] == ["baseline"]
 
 
 def test_values_of_variables_stay_out(tmp_path):

@@ -29,7 +29,7 @@ def test_a_campaign_is_reported_to_both(tmp_path: Path, campaign, cli):
     try:
         campaign.root(
             f"""
-            project: {{name: my, base_output_dir: {json.dumps(str(campaign.out))}}}
+            project: {{name: my, base_output_dir: {json.dumps(str(campaign.out))}, report: always}}
             sinks:
               slack:
                 class_name: SlackSink
@@ -52,6 +52,7 @@ def test_a_campaign_is_reported_to_both(tmp_path: Path, campaign, cli):
         assert "*Run status:* complete" in json.dumps(parent["blocks"]) and len(slack.replies()) == 2
         sent = {path.partition("/")[2] for path in drive.tree()}
         assert {"n1/results.json", "n2/results.json", "n1/attempts/1/stdout.log", "n1/attempts/1/exit.json"} <= sent
+        assert "report.html" in sent  # written before the sinks are told of the end
         kept = [
             path for path in campaign.out.rglob("*") if path.is_file() and TOKEN in path.read_text(errors="replace")
         ]

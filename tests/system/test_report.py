@@ -32,3 +32,22 @@ def test_a_page_that_cannot_be_written_is_only_a_warning(campaign):
     done = campaign.run("run")
     assert (done.returncode, done.stdout.count("PASSED")) == (0, 1), done.stderr
     assert "report.html is not written" in done.stderr and "oellm-bench report" in done.stderr
+
+
+def test_what_a_sink_has_not_taken_stands_on_the_page(campaign, monkeypatch):
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-not-a-token")
+    campaign.write(
+        backend={"class_name": "CommandBackend", "command": ["echo", "hello"]},
+        project={"report": "always"},
+        sinks={
+            "tracking": {
+                "class_name": "SlackSink",
+                "channel_id": "C1",
+                "base_url": "http://127.0.0.1:9/api/",
+                "drain_s": 0,
+            }
+        },
+    )
+    done = campaign.run("run")
+    assert done.returncode == 1, done.stderr
+    assert "sink tracking has not taken 1 of 1 results" in (campaign.session_dir / "report.html").read_text()

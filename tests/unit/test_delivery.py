@@ -46,7 +46,7 @@ class Told:
     """A delivery to sinks, with the session's state kept by the events alone."""
 
     def __init__(self, drain_s: float = 60.0, **sinks: Sink) -> None:
-        self.sinks, self.drain_s = sinks, drain_s
+        self.sinks, self.drain_s, self.page = sinks, drain_s, None
         self.clock, self.state = ManualClock(), SessionState()
         self.events: list[object] = []
         self.another_monitor()
@@ -55,7 +55,7 @@ class Told:
         routes = {
             name: Route(channel=DirectChannel(sink, "s", {}), drain_s=self.drain_s) for name, sink in self.sinks.items()
         }
-        self.delivery = SinkDelivery(routes, Outbox(PLAN), lambda entry, sink: {"id": entry, "for": sink})
+        self.delivery = SinkDelivery(routes, Outbox(PLAN), lambda entry, sink: {"id": entry, "for": sink}, self.page)
 
     def happen(self, *events: object) -> None:
         for event in events:
@@ -93,6 +93,28 @@ def test_each_result_once_and_the_end_last():
     assert sink.heard == ["initialize", "a", "b", "c", "finalize"]
     assert told.may_end()
     assert leftovers(["sink"], PLAN, told.state) == []
+
+
+def test_a_sink_is_told_of_the_end_when_the_page_is_written_and_nobody_waits_before():
+    class Page:
+        written = False
+
+        def is_done(self):
+            return self.written
+
+        def close(self):
+            pass
+
+    sink, page = Recording(), Page()
+    told = Told(sink=sink)
+    told.page = page
+    told.another_monitor()
+    told.over("a")
+    told.look(100, ending=True)
+    assert sink.heard == ["initialize", "a"] and not told.may_end()
+    page.written = True
+    told.look(ending=True)
+    assert sink.heard[-1] == "finalize" and told.may_end()
 
 
 def test_hundreds_of_results_need_one_look():
