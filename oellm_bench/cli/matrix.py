@@ -12,15 +12,13 @@ from typing import Any
 
 from oellm_bench.checking import missing_inputs
 from oellm_bench.cli.configuration import Prepared, compose, open_session, prepared
-from oellm_bench.cli.results import print_results
-from oellm_bench.cli.submit import submit
+from oellm_bench.cli.run import run_attached
 from oellm_bench.cli.table import console, print_json, table
-from oellm_bench.cli.watching import watch
 from oellm_bench.clock import SystemClock, utc_stamp
 from oellm_bench.config.compose import Composition
 from oellm_bench.config.project import overlaid_points
 from oellm_bench.core.plan import Plan, entry_document
-from oellm_bench.errors import EXIT_DONE, EXIT_UNREACHABLE, ConfigError, UsageError
+from oellm_bench.errors import EXIT_DONE, ConfigError, UsageError
 from oellm_bench.launchers.host import HostLauncher
 from oellm_bench.log import set_up
 from oellm_bench.matrix.expression import matching
@@ -43,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     set_up(verbose=args.verbose)
     ready = _prepare(args)
     if args.step == "run":
-        return _run(args, ready)
+        return run_attached(args, ready)
     plan = ready.campaign.plan
     if args.step == "check":
         problems = missing_inputs(ready.campaign.inputs, ready.campaign.images)
@@ -57,17 +55,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stderr.write(f"{len(plan.entries)} entries, nothing is amiss; `oellm-bench matrix run` runs them\n")
     return EXIT_DONE
-
-
-def _run(args: argparse.Namespace, ready: Prepared) -> int:
-    session, code = submit(args, ready)
-    sys.stdout.write(f"{session.id}\n")
-    sys.stdout.flush()
-    if code == EXIT_UNREACHABLE:
-        return code
-    watched = watch(session, interval_s=args.interval, once=False, actions={})
-    print_results(session, None)
-    return watched if code == EXIT_DONE else max(code, watched)
 
 
 def _prepare(args: argparse.Namespace) -> Prepared:

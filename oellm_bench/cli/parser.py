@@ -175,7 +175,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="SESSION",
-        help="show this session among the earlier ones, and compare with its environment",
+        help="hold it against this session (default: the campaign's baseline, else the last good session before)",
     )
     parser.add_argument(
         "--history", type=_number, default=20, metavar="N", help="earlier sessions to show (default: 20)"

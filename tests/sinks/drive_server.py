@@ -13,12 +13,10 @@ import json
 import os
 import re
 import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.sinks.slack_server import Fault
+from tests.sinks.loopback import Fault, LoopbackServer
 
 ACCOUNT = "bench@project.iam.gserviceaccount.com"
 ACCESS_TOKEN = "ya29.not-a-real-access-token"
@@ -36,8 +34,11 @@ _Answer = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
-class DriveServer:
-    """Drive as far as it is needed. `files` by id; `problems`: what was wrong with requests; `calls` in order."""
+class DriveServer(LoopbackServer):
+    """Drive as far as it is needed. `files` by id; `problems`: what was wrong with requests; `calls` in order.
+
+    What may fail: token, ids, list, get, folder, multipart, start, piece.
+    """
 
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -48,16 +49,13 @@ class DriveServer:
 
     def __post_init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._lock = threading.Lock()
-        self._released = threading.Event()
         self._ids: set[str] = set()
         self._uploads: dict[str, dict[str, Any]] = {}
-        self._port = 0
-        self.up()
+        self.listen(type("Handler", (_Handler,), {"drive": self}))
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return self.origin
 
     def key_file(self, folder: Path, **changed: str) -> Path:
         """Write the account's key as Google gives it out, its token service being this server."""
@@ -69,31 +67,6 @@ class DriveServer:
         path = folder / "service account.json"
         path.write_text(json.dumps({**known, **changed}))
         return path
-
-    def up(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), type("Handler", (_Handler,), {"drive": self}))
-        self._server.daemon_threads = True
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def down(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def close(self) -> None:
-        self._released.set()
-        self.down()
-
-    @contextmanager
-    def outage(self) -> Iterator[None]:
-        """Refuse connections for the length of the block."""
-        self.down()
-        yield
-        self.up()
-
-    def fail(self, what: str, *faults: Fault) -> None:
-        """`what`: token, ids, list, get, folder, multipart, start, piece."""
-        self.faults.setdefault(what, []).extend(faults)
 
     def tree(self) -> dict[str, bytes]:
         """Return what is in the shared folder: content by path; a folder's path ends with a slash."""

@@ -10,13 +10,13 @@ import json
 import os
 import re
 import signal
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl
+
+from tests.sinks.loopback import Fault, LoopbackServer
 
 TOKEN = "xoxb-0123456789-not-a-real-one"
 CHANNEL = "C0TEST"
@@ -25,22 +25,7 @@ _MENTION = re.compile(r"<(?!@[UW][A-Z0-9]+>|!subteam\^S[A-Z0-9]+>|https?://[^<>|
 
 
 @dataclass
-class Fault:
-    """What happens to the next request of a method.
-
-    `status` and `retry_after`: refused. `takes`: done all the same. `drops`: no answer. `holds`: no answer in time.
-    """
-
-    status: int = 0
-    retry_after: str = ""
-    error: str = ""
-    takes: bool = False
-    drops: bool = False
-    holds: bool = False
-
-
-@dataclass
-class SlackServer:
+class SlackServer(LoopbackServer):
     """Slack as far as it is needed. `problems`: what was wrong with requests. `calls`: the methods asked, in order."""
 
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -52,42 +37,15 @@ class SlackServer:
     kill: Any = None  # (method, body) -> (pid, whether the request is done first), or None
 
     def __post_init__(self) -> None:
-        self._lock = threading.Lock()
-        self._released = threading.Event()
-        self._port = 0
-        self.up()
+        self.listen(type("Handler", (_Handler,), {"slack": self}))
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/api/"
+        return f"{self.origin}/api/"
 
     @property
     def hook_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}{HOOK}"
-
-    def up(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), type("Handler", (_Handler,), {"slack": self}))
-        self._server.daemon_threads = True
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def down(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def close(self) -> None:
-        self._released.set()
-        self.down()
-
-    @contextmanager
-    def outage(self) -> Iterator[None]:
-        """Refuse connections for the length of the block."""
-        self.down()
-        yield
-        self.up()
-
-    def fail(self, method: str, *faults: Fault) -> None:
-        self.faults.setdefault(method, []).extend(faults)
+        return f"{self.origin}{HOOK}"
 
     # What people see.
 

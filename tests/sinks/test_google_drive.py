@@ -17,8 +17,8 @@ from oellm_bench.sinks.base import SinkError, TryAgain
 from oellm_bench.sinks.google_drive import GoogleDriveSink, GoogleDriveSinkConfig
 from tests.conftest import ROOT
 from tests.sinks.drive_server import ACCESS_TOKEN, SHARED, DriveServer
+from tests.sinks.loopback import Fault, until_taken
 from tests.sinks.sessions import environment, result
-from tests.sinks.slack_server import Fault
 
 MB = 1024**2
 
@@ -67,18 +67,8 @@ def begun(drive: DriveServer, folder: Path, **more: Any) -> GoogleDriveSink:
 
 def told_until_taken(sink: GoogleDriveSink, folder: Path, tries: int = 12) -> list[str]:
     """Tell the session as the delivery does, each call again until it works; return what went wrong on the way."""
-    errors = []
     start = lambda: sink.initialize("nightly_1", environment(folder, 1))  # noqa: E731
-    for call in (start, lambda: sink.process_result(result("a")), sink.finalize):
-        for _ in range(tries):
-            try:
-                call()
-                break
-            except SinkError as err:
-                errors.append(str(err))
-        else:
-            raise AssertionError(errors)
-    return errors
+    return until_taken((start, lambda: sink.process_result(result("a")), sink.finalize), tries)
 
 
 WHOLE = {

@@ -14,10 +14,12 @@ import pytest
 from oellm_bench.errors import ConfigError
 from oellm_bench.sinks.base import Notice, Progress, SinkError, TryAgain
 from oellm_bench.sinks.slack import SlackSink, SlackSinkConfig
-from tests.conftest import ROOT
+from tests.conftest import ROOT, campaign
+from tests.sinks.loopback import Fault, until_taken
 from tests.sinks.sessions import environment, result
-from tests.sinks.slack_server import CHANNEL, TOKEN, Fault, SlackServer
+from tests.sinks.slack_server import CHANNEL, TOKEN, SlackServer
 
+__all__ = ["campaign"]
 FAILED = {"success": False, "error_mode": "timeout", "reason": "it took too long"}
 
 
@@ -187,17 +189,7 @@ def told_until_taken(sink: SlackSink, folder: Path, *results: dict[str, Any], tr
     """Tell a session as the delivery does, each call again until it works; return what went wrong on the way."""
     calls = [lambda: sink.initialize("nightly_1", environment(folder, len(results)))]
     calls += [lambda told=told: sink.process_result(told) for told in results]
-    errors = []
-    for call in [*calls, sink.finalize]:
-        for _ in range(tries):
-            try:
-                call()
-                break
-            except SinkError as err:
-                errors.append(str(err))
-        else:
-            raise AssertionError(errors)
-    return errors
+    return until_taken([*calls, sink.finalize], tries)
 
 
 FAULTS = {
@@ -430,7 +422,7 @@ def test_a_webhook_that_is_down_does_not_tell_its_address(slack, folder):
     [
         ({"token_env": TOKEN}, "token_env"),
         ({"webhook_url_env": "https://hooks.slack.com/services/T/B/hidden"}, "webhook_url_env"),
-        ({"channel_id": ""}, "channel_id"),
+        ({"mode": "bot", "channel_id": ""}, "channel_id"),
         ({"base_url": "http://slack.com/api/"}, "base_url"),
         ({"timeout_s": 0}, "timeout_s"),
     ],
