@@ -39,6 +39,9 @@ from oellm_bench.view import final_result
 from oellm_bench.watch import WatchSettings, watch_settings
 
 
+_DIRECT_DRAIN_S = 5.0  # a disk that refuses now will do so in a minute
+
+
 def open_scheduler(session: Session) -> Scheduler:
     """Return the scheduler a session was planned for."""
     load_all()
@@ -118,7 +121,7 @@ def _route(session: Session, name: str, document: Mapping[str, Any]) -> Route:
         channel = ProcessChannel(SinkProcess(name=name, head=head, log=Path(f"{stem}.log"), timeout_s=limit_s))
     return Route(
         channel=channel,
-        drain_s=float(document.get("drain_s", DRAIN_S)),
+        drain_s=float(document.get("drain_s", _DIRECT_DRAIN_S if kind.direct else DRAIN_S)),
         wants_progress=kind.progress is not Sink.progress,
     )
 

@@ -137,6 +137,7 @@ def test_race_22_a_monitor_that_was_stopped_while_a_job_ended_goes_on(campaign):
     campaign.run("submit")
     monitor = campaign.start("monitor")
     campaign.wait(lambda: campaign.watcher() == monitor.pid)
+    campaign.wait(lambda: campaign.json("status")["entries"][0]["state"] == "RUNNING")  # it has begun, and only waits
     monitor.send_signal(signal.SIGSTOP)
     exit_file = campaign.session_dir / "entries" / "c" / "attempts" / "1" / "exit.json"
     campaign.wait(exit_file.exists)

@@ -94,13 +94,13 @@ def test_a_progress_bar_is_no_stall(campaign):
     assert campaign.run("run").returncode == 0
 
 
-def test_a_sink_that_takes_nothing_is_given_up_and_seen_in_the_exit_status(campaign):
+def test_a_sink_that_takes_nothing_is_named_and_seen_in_the_exit_status(campaign):
     campaign.write(backend=QUICK, sweep={"axes": {"n": [1]}})
     campaign.run("submit")
     (campaign.session_dir / "results.jsonl").mkdir()
     done = campaign.run("monitor")
     assert done.returncode == 1
-    assert "sink files failed" in done.stderr
+    assert "sink files has not taken 1 of 1 results" in done.stderr
     assert campaign.run("results").returncode == 0
 
 

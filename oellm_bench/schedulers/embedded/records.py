@@ -50,9 +50,14 @@ def poke(wake: Path) -> bool:
         descriptor = os.open(wake, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # ENXIO: no reader; ENOENT: no controller ever
         return False
-    with contextlib.suppress(BlockingIOError):  # full of unread pokes: it will look all the same
+    try:
         os.write(descriptor, b".")
-    os.close(descriptor)
+    except BlockingIOError:  # full of unread pokes: it will look all the same
+        return True
+    except BrokenPipeError:  # it has ended since
+        return False
+    finally:
+        os.close(descriptor)
     return True
 
 
