@@ -38,7 +38,6 @@ from oellm_bench.submission import Submitter
 from oellm_bench.view import final_result
 from oellm_bench.watch import WatchSettings, watch_settings
 
-
 _DIRECT_DRAIN_S = 5.0  # a disk that refuses now will do so in a minute
 
 

@@ -5,7 +5,6 @@ Not fileio: its imports would cost every job 35 ms.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
