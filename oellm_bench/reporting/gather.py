@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import oellm_bench
 from oellm_bench.comparison.environment import environment_of
@@ -17,7 +17,6 @@ from oellm_bench.core.result import EntryResult, ErrorMode
 from oellm_bench.fileio import log_end
 from oellm_bench.outbox import leftovers
 from oellm_bench.reporting.environment import environment_report
-from oellm_bench.reporting.past import Past
 from oellm_bench.reporting.report import (
     AttemptReport,
     Bound,
@@ -32,6 +31,9 @@ from oellm_bench.results.requirements import Judgement, is_judged, judge, limits
 from oellm_bench.session import Session
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.view import entry_state, final_result
+
+if TYPE_CHECKING:
+    from oellm_bench.reporting.past import Past
 
 _RESULTS_BYTES = 128 << 20  # of all results.json together: beyond that they are no longer read
 _MOST_LOGS = 50  # failed entries whose logs are read

@@ -7,8 +7,10 @@ import functools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from oellm_bench.reporting.past import Past
+if TYPE_CHECKING:  # numpy comes with it, which a report without a past does not need
+    from oellm_bench.reporting.past import Past
 
 
 class Standing(enum.Enum):

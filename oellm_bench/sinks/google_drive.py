@@ -129,7 +129,7 @@ class GoogleDriveSink(Sink):
         for pattern in config.upload:
             if not pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
                 yield Problem(what=f"'{pattern}' leads out of the entry", where="upload", fix="give paths inside of it")
-        for field, least in (("log_tail_bytes", 0), ("max_bytes", 1), ("timeout_s", 1), ("drain_s", 0)):
+        for field, least in (("log_tail_bytes", 0), ("max_bytes", 1)):
             if getattr(config, field) < least:
                 yield Problem(what=f"{getattr(config, field)} cannot work", where=field, fix=f"give {least} or more")
 

@@ -141,9 +141,9 @@ class SlackSink(Sink):
         if config.mode == "bot" and not config.channel_id:
             fix = "copy the channel's id (C...) from its details in Slack, or use mode: webhook"
             yield Problem(what="a bot needs a channel", where="channel_id", fix=fix)
-        for field in ("timeout_s", "drain_s", "update_interval_s"):
-            if getattr(config, field) < 0 or (field == "timeout_s" and not config.timeout_s):
-                yield Problem(what=f"{getattr(config, field):g} s cannot work", where=field, fix="give more")
+        if config.update_interval_s < 0:
+            what = f"{config.update_interval_s:g} s cannot work"
+            yield Problem(what=what, where="update_interval_s", fix="give 0 or more")
 
     def _make_report(self) -> Report:
         config, value = self.config, secret(self._variable)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from oellm_bench.core.metric import finite_number
 
 _MOST_VALUES = 5000
 _LONGEST_LIST = 20  # longer ones are data, which belongs into files
@@ -35,7 +36,7 @@ def flat(result: Mapping[str, Any]) -> Flat:
     for name, value in _values(result):
         if len(figures) + len(texts) >= _MOST_VALUES:
             left_out += 1
-        elif (figure := _figure(value)) is not None:
+        elif (figure := finite_number(int(value) if isinstance(value, bool) else value)) is not None:
             figures[name] = figure
         elif value not in (None, ""):
             texts[name] = str(value)[:_LONGEST_TEXT]
@@ -63,13 +64,3 @@ def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{name}.")
         else:
             yield name, item if not isinstance(item, list) else f"{len(item)} values"
-
-
-def _figure(value: Any) -> float | None:
-    if not isinstance(value, int | float):
-        return None
-    try:
-        figure = float(value)
-    except OverflowError:
-        return None
-    return figure if math.isfinite(figure) else None

@@ -424,7 +424,7 @@ def test_a_webhook_that_is_down_does_not_tell_its_address(slack, folder):
         ({"webhook_url_env": "https://hooks.slack.com/services/T/B/hidden"}, "webhook_url_env"),
         ({"mode": "bot", "channel_id": ""}, "channel_id"),
         ({"base_url": "http://slack.com/api/"}, "base_url"),
-        ({"timeout_s": 0}, "timeout_s"),
+        ({"update_interval_s": -1}, "update_interval_s"),
     ],
 )
 def test_wrong_values_are_refused_without_being_shown(values, field):
