@@ -27,6 +27,11 @@ _LATELY_S = 300.0
 _BEHIND_A_HEAD = (ErrorMode.OOM, ErrorMode.DISK_FULL)
 
 
+def _last_error(files: AttemptLayout) -> str:
+    """Return the last line of stderr, of both where the command wrote both into one file."""
+    return last_line(files.stderr if files.stderr.exists() else files.stdout)
+
+
 def verdict(
     attempt: AttemptState,
     layout: EntryLayout,
@@ -120,6 +125,6 @@ def _evidence(attempt: AttemptState, layout: EntryLayout, record: ExitRecord | N
         scheduler_reason=attempt.scheduler_reason,
         cancelled_by=attempt.cancelled_by,
         signal_modes=tuple((s["mode"], s["name"]) for s in attempt.signals if s["mode"]),
-        last_error=last_line(layout.attempt(attempt.number).stderr),
+        last_error=_last_error(layout.attempt(attempt.number)),
         scheduler_log=log_end(scheduler_log),
     )

@@ -23,8 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
+        verb = " ".join(filter(None, (arguments.verb, getattr(arguments, "step", ""))))
         overrides = [f"-o {text}" for text in unknown if "=" in text and not text.startswith("-")]
-        hint = f"; write {' '.join(overrides)}" if overrides else f"; `oellm-bench {arguments.verb} --help` lists them"
+        hint = f"; write {' '.join(overrides)}" if overrides else f"; `oellm-bench {verb} --help` lists them"
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return reported(lambda: int(importlib.import_module(f"oellm_bench.cli.{arguments.verb}").run(arguments)))
 

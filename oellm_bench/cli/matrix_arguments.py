@@ -17,8 +17,10 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
         ("check", "read everything, resolve everything, look for scripts and datasets; run nothing"),
     ):
         step = steps.add_parser(name, help=meaning)
+        step.set_defaults(config="bench", request="", subset=None)
         step.add_argument(
             "--config",
+            dest="files",
             action="append",
             default=[],
             type=Path,
@@ -27,7 +29,9 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
         )
         step.add_argument("--matrix", type=Path, metavar="FILE", help="matrix of the older format")
         step.add_argument("--datasets", type=Path, metavar="FILE", help="JSON file of datasets for --matrix")
-        step.add_argument("--sink", metavar="S", help="use this sink alone, or none (default of --matrix: none)")
+        step.add_argument(
+            "--sink", metavar="S", help="use only these sinks, by name: S or S,T, or none (default of --matrix: none)"
+        )
         step.add_argument("--session-name", metavar="N", help="name of the session's folder (default: a new one)")
         step.add_argument(
             "--entries", metavar="EXPR", help="only these: names, parts of names, patterns; and, or, not, brackets"

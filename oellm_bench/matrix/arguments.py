@@ -21,7 +21,7 @@ OF_THE_ENTRY = (
 RESULTS_FLAG = "--benchmark-results-path"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TOKEN = re.compile(
-    rf"\{{\{{(?P<literal>{_NAME}|dataset:[^{{}}]*)\}}\}}"
+    rf"(?P<shell>\$\{{[^{{}}]*\}})|\{{\{{(?P<literal>{_NAME}|dataset:[^{{}}]*)\}}\}}"
     rf"|\{{dataset:(?P<dataset>[^{{}}]*)\}}|\{{(?P<name>{_NAME})\}}|(?P<brace>[{{}}])"
 )
 
@@ -51,6 +51,8 @@ class Placeholders:
         """
 
         def change(match: re.Match[str]) -> str:
+            if match["shell"]:  # `$${NAME}` in the file
+                return f"${{{match['shell'][1:]}}}"
             if match["brace"]:
                 return match["brace"] * 2
             if match["literal"] is not None:

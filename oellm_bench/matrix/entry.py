@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from oellm_bench.placeholders import UnknownPlaceholder
 # Names in a session's folder that an entry cannot have there.
 _OF_A_SESSION = frozenset(
     "actions config.yaml entries installed journal.jsonl notices.jsonl ray report.html results.csv results.jsonl "
-    "scripts session.json sinks slurm sweep.json".split()
+    "scripts session.json sinks slurm sweep.json wandb".split()
 )
 
 
@@ -61,8 +62,9 @@ class EntryTranslation:
     def _values(self) -> dict[str, Any]:
         entry, matrix = self._entry, self._source.matrix
         timeout_s = matrix.default_timeout_s if entry.timeout_s is None else entry.timeout_s
-        if timeout_s <= 0:
-            self._refuse("timeout_s", f"{timeout_s:g} s is no time limit", "give more than 0")
+        if not 0 < timeout_s < math.inf:
+            key = "timeout_s" if entry.timeout_s is not None else "default_timeout_s"
+            self._refuse(key, f"{timeout_s:g} s is no time limit", "give a number above 0")
         elif matrix.max_timeout_s is not None and timeout_s > matrix.max_timeout_s:
             fix = f"give at most max_timeout_s ({matrix.max_timeout_s:g} s)"
             self._refuse("timeout_s", f"{timeout_s:g} s is more than an entry may ask for", fix)
@@ -116,7 +118,8 @@ class EntryTranslation:
         try:
             words = to_argv(given)
         except ValueError as err:
-            self._refuse("args", f"this cannot be split into words ({err})", "close the quote")
+            fix = "close the quote" if isinstance(given, str) else "give words, numbers or true/false"
+            self._refuse("args", f"this makes no words of a command ({err})", fix)
             return []
         if not isinstance(self._entry.args, str):
             words = tuple(self._text(word, "args") for word in words)
@@ -168,8 +171,10 @@ class EntryTranslation:
         self.problems.append(Problem(what=what, where=self._where(key), fix=fix))
 
     def _where(self, key: str) -> str:
-        node = self._source.document.find(f"{self._key}.{key}")
-        return f"{node.where}: {self._entry.name}.{key}"
+        own = self._source.document.find(self._key)
+        if own.get(key) is None and (common := self._source.document.get(key)) is not None:
+            return f"{common.where}: {key}"
+        return f"{own.find(key).where}: {self._entry.name}.{key}"
 
     def _place(self, key: str) -> str:
         """Return where a value of the configuration was written in the matrix."""

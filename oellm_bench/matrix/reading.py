@@ -12,7 +12,7 @@ from oellm_bench.errors import ConfigError, Problem, UsageError, nearest
 from oellm_bench.matrix import document, environment, older
 from oellm_bench.matrix.document import Node
 from oellm_bench.matrix.schema import Matrix
-from oellm_bench.matrix.sinks import by_reference
+from oellm_bench.matrix.sinks import export_secrets
 from oellm_bench.matrix.source import Source
 
 NO_SINK = "none"
@@ -30,13 +30,21 @@ def read_configs(
     """Return a matrix of the newer format. `sink`: the only one to be used, or none. Raises ConfigError."""
     merged = document.without_disabled(document.read_files(paths))
     listed = merged.get("sinks")
+    if listed is not None and not isinstance(listed.value, list | None):
+        fix = "write a list, `- name: mlflow` and so on; in the older format (--matrix) they stand at the top"
+        raise ConfigError(Problem(what="the sinks are no list", where=f"{listed.where}: sinks", fix=fix))
     if sink is not None and listed is not None:
-        kept = [item for item in listed.items() if (named := item.get("name")) is not None and named.value == sink]
-        if not kept and sink != NO_SINK:
-            names = [str(item.value) for entry in listed.items() if (item := entry.get("name")) is not None]
-            raise UsageError(f"--sink {sink}: the matrix has no such sink; {nearest(sink, [*names, NO_SINK])}")
-        merged = Node({**merged.value, "sinks": Node(kept, listed.where)}, merged.where)
+        merged = Node({**merged.value, "sinks": _chosen(listed, sink.split(","))}, merged.where)
     return _source(merged, paths[0], variables, warn, older=False, contained=contained)
+
+
+def _chosen(listed: Node, wanted: Sequence[str]) -> Node:
+    """Return the sinks of these names; `none` is no sink. Raises UsageError."""
+    by_name = {str(named.value): item for item in listed.items() if (named := item.get("name")) is not None}
+    for name in wanted:
+        if name not in by_name and name != NO_SINK:
+            raise UsageError(f"--sink {name}: the matrix has no such sink; {nearest(name, [*by_name, NO_SINK])}")
+    return Node([item for name, item in by_name.items() if name in wanted], listed.where)
 
 
 def read_older(
@@ -73,8 +81,7 @@ def _source(
     load_all()
     sinks = merged.get("sinks")
     if sinks is not None:
-        environment.resolved(sinks, variables, "sinks")  # also what is handed on by the name of its variable is set
-        merged = Node({**merged.value, "sinks": by_reference(sinks, variables, warn)}, merged.where)
+        merged = Node({**merged.value, "sinks": export_secrets(sinks, variables, warn)}, merged.where)
     inherited = _inherited(environment.resolved(merged, variables))
     try:
         matrix = parse(Matrix, inherited.plain())
@@ -106,6 +113,9 @@ def _inherited(merged: Node) -> Node:
     for entry in entries.items():
         own = dict(entry.value) if isinstance(entry.value, dict) else {}
         common, mine = ray, _spelled_out(entry.get("ray"))
+        if mine is not None and mine.value and mine.get("enabled") is None:
+            # Whoever says something of an entry's head wants one, also where the others have none.
+            mine = document.merge(mine, Node({"enabled": Node(True, mine.where)}, mine.where))
         if common is not None:
             own["ray"] = common if mine is None else document.merge(common, mine)
         elif mine is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import compoconf
 
 from oellm_bench.matrix.document import Node
-from oellm_bench.matrix.environment import variable_of
+from oellm_bench.matrix.environment import resolved, variable_of
 from oellm_bench.sinks.base import Sink
 
 # What older tools call a sink, where that is not how its class is called.
@@ -19,16 +19,18 @@ _OTHER_NAMES = {"gdrive": "googledrive"}
 _OF_THE_MATRIX = ("name", "enabled")
 
 
-def by_reference(sinks: Node, environment: MutableMapping[str, str], warn: Callable[[str], None]) -> Node:
+def export_secrets(sinks: Node, environment: MutableMapping[str, str], warn: Callable[[str], None]) -> Node:
     """Return the list of sinks with what may be a secret as the name of a variable: `webhook_url` as `webhook_url_env`.
 
-    A secret that stands in the file as it is goes into the environment of this process, so that it is written down
-    nowhere else; `warn` is told.
+    A secret that is no variable's value goes into the environment of this process, so that it is written down
+    nowhere else; `warn` is told where it stands in the file. Raises ConfigError for a variable that is not set.
     """
-    return Node([_referring(sink, environment, warn) for sink in sinks.items()], sinks.where)
+    filled = resolved(sinks, environment, "sinks").items()
+    pairs = zip(sinks.items(), filled, strict=True)
+    return Node([_referring(sink, own, environment, warn) for sink, own in pairs], sinks.where)
 
 
-def _referring(sink: Node, environment: MutableMapping[str, str], warn: Callable[[str], None]) -> Node:
+def _referring(sink: Node, filled: Node, environment: MutableMapping[str, str], warn: Callable[[str], None]) -> Node:
     named = sink.get("name")
     if not isinstance(sink.value, dict) or named is None:
         return sink
@@ -41,8 +43,11 @@ def _referring(sink: Node, environment: MutableMapping[str, str], warn: Callable
             continue
         if variable is None:
             variable = re.sub(r"\W", "_", f"OELLM_BENCH_SINK_{named.value}_{key}").upper()
-            environment[variable] = node.value
-            warn(f"{node.where}: {key} stands in the file in clear; keep it in a variable and write ${{NAME}} there")
+            environment[variable] = filled.value[key].value
+            if environment[variable] == node.value:
+                warn(
+                    f"{node.where}: {key} stands in the file in clear; keep it in a variable and write ${{NAME}} there"
+                )
         values[by_name] = Node(variable, node.where)
     return Node(values, sink.where)
 

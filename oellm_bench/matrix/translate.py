@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from oellm_bench.matrix.sinks import configurations
 from oellm_bench.matrix.source import Source
 
 # Where people who know the older tools look for these, in an entry's folder.
+_SINK_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LINKS = {"logs": "attempts/{attempt}"}
 _MERGED_LINKS = {
     **_LINKS,
@@ -31,7 +34,13 @@ def overlays(source: Source, base_binds: Sequence[str]) -> list[Overlay]:
         shared = _shared(source, base_binds)
         for number, entry in enumerate(source.matrix.entries):
             made = EntryTranslation(source, entry, f"entries.{number}")
-            found += made.overlays(shared)
+            names = {overlay.name for overlay in found}
+            for overlay in made.overlays(shared):
+                if overlay.name in names:
+                    what = f"two entries would be called '{overlay.name}': one of them by its repetitions"
+                    where = source.document.find(f"entries.{number}.name").where
+                    problems.append(Problem(what=what, where=where, fix="choose another name"))
+                found.append(overlay)
             problems += made.problems
     if problems:
         raise ConfigError(problems)
@@ -49,8 +58,15 @@ def _whole_problems(source: Source) -> Iterator[Problem]:
         place = source.document.find("viewer_url_template").where
         yield Problem(what="viewer_url and viewer_url_template exclude each other", where=place, fix="keep one")
     for sink in source.document.find("sinks").items():
-        if sink.get("name") is None:
+        named = sink.get("name")
+        if named is None:
             yield Problem(what="a sink has no name", where=sink.where, fix="give name: mlflow, slack, ...")
+        elif not _SINK_NAME.fullmatch(str(named.value)):
+            fix = "use letters, digits, - and _"
+            yield Problem(what=f"'{named.value}' cannot be the name of a sink", where=named.where, fix=fix)
+    if matrix.max_timeout_s is not None and not 0 < matrix.max_timeout_s < math.inf:
+        place = source.document.find("max_timeout_s").where
+        yield Problem(what=f"{matrix.max_timeout_s:g} s is no time", where=place, fix="give a number above 0, or null")
     for section in ("entries", "paths", "datasets", "sinks"):
         yield from _twice(source.document.find(section), section)
 

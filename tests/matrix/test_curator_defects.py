@@ -122,11 +122,15 @@ def test_a_machine_without_gpus_runs_what_needs_none(matrix):
         ("  - {name: a, script: no.py}\n", "m.yaml:4", "there is no such script"),
         ("  - {name: a, script: bench.py, args: '{dataset:x,y}'}\n", "m.yaml:4", "{dataset:x,y} has no value"),
         ("  - {name: a, script: bench.py, args: '{sesion}'}\n", "m.yaml:4", "did you mean 'session'"),
-        ("  - {name: a, script: bench.py, args: 'a \"b'}\n", "m.yaml:4", "cannot be split into words"),
+        ("  - {name: a, script: bench.py, args: 'a \"b'}\n", "m.yaml:4", "close the quote"),
         ("  - {name: a, script: bench.py, object_store_size: big}\n", "m.yaml:4", "'big' is no size"),
         ("  - {name: a, script: bench.py, repeat: 0}\n", "m.yaml:4", "runs once at least"),
         ("  - {script: bench.py}\n", "m.yaml:4", "'name' is missing"),
         ("  - 5\n", "m.yaml:4", "is not a mapping"),
+        ("  - {name: a, script: bench.py, timeout_s: .inf}\n", "m.yaml:4", "is no time limit"),
+        ("  - {name: a, script: bench.py, repeat: 2}\n  - {name: a_r1, script: bench.py}\n", "m.yaml:5", "'a_r1'"),
+        ("  - {name: wandb, script: bench.py}\n", "m.yaml:4", "'wandb' cannot be a name"),
+        ("  - {name: a, script: bench.py, args: ['--x', {a: 1}]}\n", "m.yaml:4", "give words"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_file_and_line_before_anything_runs(matrix, text, where, said):
@@ -134,6 +138,39 @@ def test_what_is_wrong_is_said_with_its_file_and_line_before_anything_runs(matri
     message = matrix.refused("--config", "m.yaml")
     assert where in message
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("default_timeout_s: .inf", "m.yaml:3: default_timeout_s: inf s is no time limit"),
+        ("max_timeout_s: .nan", "m.yaml:3"),
+        ("sinks: {mlflow: {}}", "m.yaml:3: sinks: the sinks are no list"),
+        ("sinks: [{name: my.files, class_name: FilesSink}]", "'my.files' cannot be the name of a sink"),
+    ],
+)
+def test_values_for_all_entries_are_refused_with_their_own_line(matrix, line, said):
+    matrix.write("m.yaml", f"{NO_RAY}{line}\nentries: [{{name: a, script: bench.py}}]\n")
+    assert said in matrix.refused("--config", "m.yaml")
+
+
+def test_who_says_something_of_an_entrys_head_wants_one(matrix):
+    matrix.write(
+        "m.yaml",
+        f"{NO_RAY}entries:\n"
+        "  - {name: a, script: bench.py, ray: {num_cpus: 1}}\n"
+        "  - {name: b, script: bench.py, ray: {num_cpus: 1, enabled: false}}\n"
+        "  - {name: c, script: bench.py}\n",
+    )
+    entries = matrix.listed("--config", "m.yaml")
+    assert [entries[name]["ray"]["enabled"] for name in "abc"] == [True, False, False]
+
+
+def test_the_last_word_of_a_crash_is_told_where_both_streams_are_one(matrix):
+    matrix.script("raises", "print('before')\nraise RuntimeError('boom')\n")
+    _, result, said = result_of(matrix, "  - {name: a, script: raises.py}\n")
+    assert result["success"] is False
+    assert "exit code 1: RuntimeError: boom" in said
 
 
 def test_unknown_keys_of_the_whole_are_refused_with_the_nearest(matrix):

@@ -7,16 +7,18 @@ import pytest
 from tests.container.real_apptainer import ray_image
 
 MATRIX = """
-results_dir: RESULTS
 artifacts_dir: ROOT/large
 ray: false
-paths: [{name: model_weights_path, host_path: ROOT/weights, container_path: /MOUNT/weights}]
+paths:
+  - {name: model_weights_path, host_path: ROOT/weights, container_path: /MOUNT/weights}
+  - {name: results_path, host_path: RESULTS, container_path: /MOUNT/results}
 datasets: [{name: w, formats: [{type: bin, path: "{model_weights_path}/w.bin"}]}]
 entries:
   - name: a
     script: reads.py
     args: >-
       --benchmark-results-path={session_entry_dir} --weights {dataset:w,bin} --out {session_entry_dir}/scratch
+      --results {results_path}
     requirements: [{metric: bytes, exact_value: 3}]
   - {name: b, script: bench.py}
 """
@@ -24,10 +26,11 @@ READS = """
 import argparse, json
 from pathlib import Path
 parser = argparse.ArgumentParser()
-for name in ("--benchmark-results-path", "--weights", "--out"):
+for name in ("--benchmark-results-path", "--weights", "--out", "--results"):
     parser.add_argument(name, type=Path)
 args = parser.parse_args()
 (args.out / "large.bin").write_bytes(b"x" * 100)
+assert args.results.is_dir()
 metrics = {"bytes": args.weights.stat().st_size, "seen_at": str(args.weights)}
 (args.benchmark_results_path / "metrics.json").write_text(json.dumps(metrics))
 """

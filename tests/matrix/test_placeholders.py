@@ -35,6 +35,8 @@ def filled(text: str) -> str:
         ("{{dataset:cc,parquet}}", "{dataset:cc,parquet}"),
         ("{} {0} { } }{", "{} {0} { } }{"),
         ("%Y {a-b}", "%Y {a-b}"),
+        ("${HOME}/x", "${HOME}/x"),
+        ("${weights}", "${weights}"),
     ],
 )
 def test_what_has_a_value_is_filled_in_and_all_else_stays(text, expected):

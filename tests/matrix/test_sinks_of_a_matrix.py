@@ -105,6 +105,40 @@ def test_a_webhook_that_stands_in_the_file_works_and_is_written_nowhere_else(mat
     assert holding(matrix, HOOK) == [path]
 
 
+def test_a_webhook_made_of_variables_is_filled_in_and_written_nowhere(matrix, slack):
+    host, _, path = slack.hook_url.removeprefix("http://").partition("/")
+    matrix.write(
+        "m.yaml",
+        f"""
+        results_dir: RESULTS
+        ray: false
+        sinks: [{{name: slack, webhook_url: "http://${{HOST}}/${{HOOK:-{path}}}"}}]
+        entries: [{{name: a, script: bench.py}}]
+        """,
+    )
+    done = matrix.run("run", "--config", "m.yaml", "--session-name", "s", env={"HOST": host})
+    assert done.returncode == 0, done.stderr
+    assert len(slack.hooked) == 1
+    assert "HOST is not set" in matrix.run("check", "--config", "m.yaml").stderr
+
+
+def test_check_refuses_what_run_would(matrix):
+    matrix.write(
+        "m.yaml",
+        f"""
+        results_dir: RESULTS
+        ray: false
+        sinks: [{{name: slack, channel_id: {CHANNEL}}}]
+        entries: [{{name: a, script: bench.py}}]
+        """,
+    )
+    without = {"SLACK_BOT_TOKEN": ""}
+    said = matrix.refused("--config", "m.yaml", env=without)
+    assert "m.yaml:3" in said and "SLACK_BOT_TOKEN" in said
+    done = matrix.run("run", "--config", "m.yaml", env=without)
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def holding(matrix, text: str) -> list:
     files = [path for path in matrix.root.rglob("*") if path.is_file()]
     return [path for path in files if text.encode() in path.read_bytes()]
@@ -115,7 +149,10 @@ def test_a_sink_is_chosen_and_all_are_left_out_by_the_command_line(matrix, slack
     done = matrix.run("run", "--config", "nightly.yaml", "--session-name", "s", "--sink", "none")
     assert done.returncode == 0, done.stderr
     assert slack.calls == []
-    said = matrix.run("check", "--config", "nightly.yaml", "--sink", "slak").stderr
+    both = matrix.run("run", "--config", "nightly.yaml", "--session-name", "t", "-o", "sinks=files")
+    assert both.returncode == 0, both.stderr
+    assert slack.calls == []
+    said = matrix.run("check", "--config", "nightly.yaml", "--sink", "mlflow,slak").stderr
     assert "did you mean 'slack'" in said
 
 
