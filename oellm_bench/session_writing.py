@@ -151,7 +151,11 @@ def _write_files(campaign: Campaign, session: Session, session_dir: Path) -> Non
 
 
 def _show_entries(plan: Plan, folder: Path) -> None:
-    """Have each entry's name lead to its folder, also before that is there."""
+    """Have each entry's name lead to its folder, also before that is there, and no other name to one."""
+    names = {entry.name for entry in plan.entries}
+    for path in folder.iterdir():
+        if path.name not in names and path.is_symlink() and path.readlink() == Path("entries", path.name):
+            path.unlink()  # of an earlier plan
     for entry in plan.entries:
         link = folder / entry.name
         if not link.is_symlink():

@@ -46,6 +46,8 @@ def watch(session: Session, *, interval_s: float | None, once: bool, actions: Ma
     try:
         monitor = make_monitor(session, actions, clock)
         if monitor.store.state.finished:
+            if not session.layout.journal.exists():  # its monitor was killed just before
+                monitor.store.archive()
             return exit_code(monitor)
         monitor.store.guard = _renewing(lease, clock)
         try:

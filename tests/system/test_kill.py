@@ -101,3 +101,15 @@ def test_submit_killed_at_random_points(prepared):
     assert prepared.run("submit").returncode in (0, 4)
     assert prepared.run("monitor").returncode == 0
     check(prepared)
+
+
+def test_a_monitor_killed_before_it_put_the_journal_away_is_followed_by_one_that_does(campaign):
+    campaign.write(backend={"class_name": "CommandBackend", "command": "true"})
+    assert campaign.run("run").returncode == 0
+    archived, session = campaign.session_dir / "journal.jsonl", campaign.session_dir.name
+    journal = campaign.out / ".oellm-bench" / "monitor" / session / "journal.jsonl"
+    journal.parent.mkdir()
+    archived.rename(journal)
+    assert campaign.run("monitor", "--session", session).returncode == 0
+    assert archived.exists()
+    assert not journal.exists()
