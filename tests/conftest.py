@@ -21,6 +21,7 @@ from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.errors import ConfigError
 from oellm_bench.planning import Campaign, plan_campaign
 from tests.cluster.real_slurm import Cluster, running_cluster
+from tests.sinks.services import MlflowServer
 
 ROOT = Path(__file__).resolve().parents[1]
 CLI_TIMEOUT_S = 60
@@ -135,6 +136,13 @@ def slurm_cluster() -> Iterator[Cluster]:
     """A real cluster with accounting; one for all tests of the group `slurm`."""
     with running_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server; one for all tests of a worker."""
+    with MlflowServer(tmp_path_factory.mktemp("mlflow")).open() as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections import Counter
 import pytest
 
 from tests.sinks.conftest import packaged
-from tests.sinks.services import MlflowServer
 from tests.sinks.slack_server import CHANNEL, HOOK, TOKEN, SlackServer
 from tests.waiting import wait_until
 
@@ -21,12 +20,6 @@ def slack():
     server = SlackServer()
     yield server
     server.close()
-
-
-@pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory):
-    with MlflowServer(tmp_path_factory.mktemp("mlflow")).open() as server:
-        yield server
 
 
 def nightly(matrix, slack, uri: str, entries: int) -> None:

@@ -274,7 +274,7 @@ def check(trial: Trial) -> None:
         assert_all_is_well(trial, *run_to_the_end(trial, Path(name)))
 
 
-QUICK = settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=120, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(QUICK, max_examples=3000, derandomize=False)
 
 

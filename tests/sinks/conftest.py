@@ -16,12 +16,6 @@ from tests.system.conftest import campaign
 __all__ = ["campaign"]
 
 
-@pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with MlflowServer(tmp_path_factory.mktemp("mlflow")).open() as server:
-        yield server
-
-
 @pytest.fixture
 def proxy(mlflow_server: MlflowServer) -> Iterator[Proxy]:
     with Proxy(mlflow_server.port).open() as subject:

@@ -78,6 +78,7 @@ def test_the_demo_runs_in_the_image_on_the_embedded_scheduler(campaign):
     run_demo(campaign, "--fake")
 
 
+@pytest.mark.soak
 @pytest.mark.slurm
 def test_the_demo_runs_in_the_image_on_slurm(real):
     sbatch = {f"slurm.sbatch.{name}": value for name, value in ON_SLURM.items()}
