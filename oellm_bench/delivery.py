@@ -6,11 +6,11 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from oellm_bench.core.events import Delivered, Event, SinkFailed
-from oellm_bench.outbox import Outbox, counts
+from oellm_bench.outbox import Leftover, Outbox, counts
 from oellm_bench.placeholders import printable
 from oellm_bench.report_writing import ReportWriter
 from oellm_bench.sink_channel import Call, Channel, Outcome, notice_call
@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _MOST_CALLS = 50  # handed over in one look
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _MOST_TRIES = 5  # of one item, while others of the same sink go through
+_MOST_WAITS = 5  # in a row in which a sink only asked for time
 _MOST_ERRORS_TOLD = 3  # in the log, of one sink
 
 Key = tuple[str, str]
@@ -40,7 +41,9 @@ class Route:
     tries: dict[Key, int] = field(default_factory=dict)
     told: Progress | None = None
     errors_told: int = 0
-    stuck: bool = False  # nothing of what was handed over last went through
+    error_in_log: str = ""  # the last one
+    waits: int = 0
+    stuck: bool = False  # nothing of what was handed over last went through, or will soon
 
     def is_given_up(self, kind: str, key: str) -> bool:
         """Tell whether this one item is tried no more: the sink takes others, and not this one."""
@@ -59,8 +62,12 @@ class Route:
         if outcomes:
             again = _FIRST_PAUSE_S if passed or not self.pause_s else min(2 * self.pause_s, _LONGEST_PAUSE_S)
             self.pause_s = again if failed else 0.0
-            self.stuck = bool(failed) and not passed
-            self.due_at = now + max(self.pause_s, *pauses, 0.0)
+            asked_s = max(pauses, default=0.0)
+            self.waits = 0 if passed or not asked_s else self.waits + 1
+            waits_long = asked_s > _LONGEST_PAUSE_S or self.waits >= _MOST_WAITS
+            self.stuck = (bool(failed) or waits_long) and not passed
+            # One that asks for no time at all is not to be asked again within the same look.
+            self.due_at = now + max(self.pause_s, asked_s, _FIRST_PAUSE_S if pauses else 0.0)
 
 
 class SinkDelivery:
@@ -97,14 +104,14 @@ class SinkDelivery:
         ending = ending and self._has_page()
         events: list[Delivered | SinkFailed] = []
         for name, route in self._routes.items():
-            found = self._taken(name, route, state, now)
+            found = self._taken(name, route, state, now, ending=ending)
             route.drained_at = min(route.drained_at, now + route.drain_s) if ending else math.inf
             while route.channel.idle and now >= route.due_at:
                 calls = self._calls(name, route, state, had=_had(found), ending=ending)
                 if not calls:
                     break
                 route.channel.hand_over(calls)
-                found += self._taken(name, route, state, now)
+                found += self._taken(name, route, state, now, ending=ending)
             events += found
         if self._routes and not events:
             self._outbox.settle(self._routes, state)
@@ -123,6 +130,12 @@ class SinkDelivery:
             route.stuck or not (self._owed(name, state) or (ending and (name, "") not in state.delivered))
             for name, route in self._routes.items()
         )
+
+    def untold(self, leftover: Leftover) -> Leftover:
+        """Return a leftover without its reason where that is the last thing the log says of the sink."""
+        route = self._routes.get(leftover.sink)
+        is_told = route is not None and route.error_in_log == leftover.message
+        return replace(leftover, message="") if is_told else leftover
 
     def close(self) -> None:
         """End what runs for the sinks."""
@@ -166,8 +179,13 @@ class SinkDelivery:
             return call
         return Call(kind=call.kind, key=call.key, document=self._make_result(call.key, name))
 
-    def _taken(self, name: str, route: Route, state: SessionState, now: float) -> list[Delivered | SinkFailed]:
-        """Return events for what a sink has taken, and for a reason to refuse that is not in the journal yet."""
+    def _taken(
+        self, name: str, route: Route, state: SessionState, now: float, *, ending: bool
+    ) -> list[Delivered | SinkFailed]:
+        """Return events for what a sink has taken, and for a reason to refuse that is not in the journal yet.
+
+        `ending`: that it only asks for time is such a reason: nobody may be there any more when it is over.
+        """
         outcomes = list(route.channel.outcomes())
         route.take(outcomes, now)
         events: list[Delivered | SinkFailed] = []
@@ -176,10 +194,12 @@ class SinkDelivery:
                 events.append(Delivered(at=now, sink=name, notice=call.key))
             elif call.kind in ("result", "end"):
                 events.append(Delivered(at=now, sink=name, entry=call.key))
-        error = next((printable(outcome.error) for outcome in reversed(outcomes) if outcome.has_failed), "")
+        refused = [outcome.error for outcome in outcomes if outcome.has_failed or (ending and outcome.error)]
+        error = printable(refused[-1]) if refused else ""
         if error and error != state.sink_errors.get(name):
             if route.errors_told < _MOST_ERRORS_TOLD:
                 _log.warning("sink %s: %s", name, error)
+                route.error_in_log = error
             route.errors_told += 1
             events.append(SinkFailed(at=now, sink=name, message=error))
         return events

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.shell import SHORTEST_SECRET, is_secret_name, quote
+
+_CREDENTIALS = re.compile(r"://[^/\s'\"@]+@")
 
 
 def refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
@@ -30,12 +33,12 @@ def refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
 
 
 def without_secrets(text: str, environment: Mapping[str, str]) -> str:
-    """Return a text in which the values of secret variables are replaced by the variables' names."""
+    """Return a text with secret variables' names for their values, and without users and passwords of addresses."""
     for name, value in environment.items():
         if is_secret_name(name) and len(value) >= SHORTEST_SECRET:
             for spelling in sorted(_spellings(value), key=len, reverse=True):
                 text = text.replace(spelling, f"${name}")
-    return text
+    return _CREDENTIALS.sub("://***@", text)
 
 
 def _spellings(value: str) -> set[str]:

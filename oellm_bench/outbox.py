@@ -43,8 +43,11 @@ class Outbox:
                 yield entry.id
 
     def notices(self, sink: str, state: SessionState) -> Iterator[Notice]:
-        """Yield the notices that a sink has not taken. Once it has taken the end of the session, none."""
-        if (sink, "") in state.delivered:
+        """Yield the notices that a sink has not taken.
+
+        None of a session that it has taken the end of without a single one: earlier releases told none.
+        """
+        if (sink, "") in state.delivered and not any(name == sink for name, _ in state.told):
             return
         for event in state.notices.values():
             if (sink, event.key) not in state.told:

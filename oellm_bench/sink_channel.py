@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from oellm_bench.results.reading import encodable
 from oellm_bench.sink_process import Answer, SinkProcess
 from oellm_bench.sinks.base import Notice, Progress, Sink, TryAgain
 
@@ -156,7 +157,8 @@ def in_turn(calls: Sequence[Call], make: Callable[[Call], Answer]) -> Iterator[O
 
 
 def call_sink(sink: Sink, kind: str, document: Mapping[str, Any]) -> None:
-    """Make one call of an initialised sink."""
+    """Make one call of an initialised sink, with text that any service can be sent, whatever a job wrote."""
+    document = encodable(document)
     if kind == "result":
         sink.process_result(document)
     elif kind == "notice":

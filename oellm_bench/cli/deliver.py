@@ -56,8 +56,12 @@ def _deliver(session: Session, chosen: list[str], lease: Lease, clock: Clock) ->
         delivery.close()
     after = leftovers(chosen, plan, store.state)
     for leftover in after:
-        sys.stderr.write(f"oellm-bench: {leftover}\n")
-    sys.stdout.write(f"{len(before) - len(after)} of {len(before)} sinks have all that was left\n" if before else "")
+        sys.stderr.write(f"oellm-bench: {delivery.untold(leftover)}\n")
+    stuck = {leftover.sink for leftover in after}
+    for sink in (leftover.sink for leftover in before if leftover.sink not in stuck):
+        sys.stdout.write(f"sink {sink} has taken everything\n")
+    if not before:
+        sys.stdout.write("nothing is left to deliver\n")
     if not after:
         return EXIT_DONE
     moved = sum(item.results + item.notices for item in after) < sum(item.results + item.notices for item in before)

@@ -123,7 +123,8 @@ def exit_code(monitor: Monitor) -> int:
     results = [final_result(plan.by_id[entry.id], entry, layout) for entry in monitor.store.state.entries.values()]
     untold = leftovers(monitor.session.sinks, plan, monitor.store.state)
     for leftover in untold:
-        sys.stderr.write(f"oellm-bench: {leftover}; `oellm-bench deliver {monitor.session.id}` tries again\n")
+        line = monitor.delivery.untold(leftover)
+        sys.stderr.write(f"oellm-bench: {line}; `oellm-bench deliver {monitor.session.id}` tries again\n")
     undone = [action for action in monitor.store.state.actions.values() if not action.done]
     for action in undone:
         sys.stderr.write(f"oellm-bench: action {action.queued.name} failed: {action.message}\n")

@@ -19,7 +19,7 @@ from oellm_bench.core.metric import metric_problems
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.requirement import requirement_problems
 from oellm_bench.core.result import ErrorMode
-from oellm_bench.errors import ConfigError, Problem
+from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.launchers.base import Launcher
 from oellm_bench.launchers.prefix import can_pass_environment, container_program
 from oellm_bench.monitoring.signals import signal_problems
@@ -80,6 +80,7 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
         (project.backend, "", lambda: _environment_problems("backend", getattr(project.backend, "environment", {}))),
         (project.slurm.client, "", lambda: _client_problems(project)),
         (project.sinks, "", lambda: _sink_problems(project)),
+        (project.sink_data, "", lambda: _sink_data_problems(point)),
         (project.requirements, "", lambda: requirement_problems(project.requirements)),
         (project.metrics, "", lambda: metric_problems(project.metrics)),
         (project.restart, "", lambda: _restart_problems(project)),
@@ -221,6 +222,25 @@ def _sink_problems(project: Project) -> list[Problem]:
                 fix = f"give a number {least}"
                 found.append(Problem(what=f"{value:g} cannot work", where=f"sinks.{name}.{field}", fix=fix))
     return found
+
+
+def _sink_data_problems(point: ConfiguredPoint) -> list[Problem]:
+    """Return what is meant for sinks that are not there, unless all are left out (`-o sinks=none`).
+
+    An entry of a matrix has a name of its own, and may speak of sinks that `--sink` leaves out.
+    """
+    project = point.project
+    if point.name or not project.sinks:
+        return []
+    return [
+        Problem(
+            what=f"there is no sink '{name}' to be told this",
+            where=f"sink_data.{name}",
+            fix=nearest(name, [*project.sinks]),
+        )
+        for name in project.sink_data
+        if name not in project.sinks
+    ]
 
 
 def _unusable(config: PluginConfig, where: str, interface: Any, *arguments: Any) -> Iterator[Problem]:

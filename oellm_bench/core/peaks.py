@@ -35,8 +35,9 @@ class Peaks:
         return replace(grown, gpu_utilization_percent=mean / samples, gpu_samples=samples)
 
     def to_document(self) -> dict[str, Any]:
-        """Return plain JSON values, without what is not known."""
-        return {name: value for name, value in asdict(self).items() if value is not None and name != "gpu_samples"}
+        """Return plain JSON values, without what is not known: no process at all was seen of one that ended at once."""
+        unseen = ("gpu_samples",) if self.peak_processes else ("gpu_samples", "peak_rss_bytes", "peak_processes")
+        return {name: value for name, value in asdict(self).items() if value is not None and name not in unseen}
 
 
 def _highest(before: Any, value: Any) -> Any:

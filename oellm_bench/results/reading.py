@@ -84,6 +84,17 @@ _JSON_NAMES = {
 }
 
 
+def encodable(value: Any) -> Any:
+    """Return the value with halves of surrogate pairs, which no UTF-8 can hold, written as `\\ud800`, at any depth."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(item) for item in value]
+    return value
+
+
 def finite(value: Any, depth: int = 0) -> Any:
     """Return the value with NaN and infinity as the strings "nan", "inf" and "-inf", at any depth.
 

@@ -7,15 +7,18 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from oellm_bench.results.reading import encodable
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PLAIN = ("name", "id", "group", "success", "error_mode", "reason", "attempt", "returncode", "exec_time_s")
 _MAPPINGS = ("parameters", "metrics")
 
 
 def inert(value: object) -> object:
-    """Return a value that no spreadsheet reads as a formula; nothing for None."""
+    """Return a value that no spreadsheet reads as a formula and every file can hold; nothing for None."""
     if value is None:
         return ""
+    value = encodable(value)
     return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value
 
 

@@ -98,7 +98,8 @@ class GoogleDriveSink(Sink):
         self._calls = DriveCalls(self._key_file, self.config.base_url, self.config.timeout_s)
         self._calls.begin()
         self._receipts = Receipts.of(str(env_data["session_dir"]), str(env_data.get("sink_name", "gdrive")))
-        self._session = self._folder(Place("", self.config.drive_folder_id), session_name, _digest(session_name))
+        parent = Place("", self.config.drive_folder_id)
+        self._session = self._folder(parent, session_name, _session_key(session_name, env_data))
 
     def process_result(self, result: Mapping[str, Any]) -> None:
         """Send the files of an entry that are not there yet. Raises SinkError."""
@@ -202,6 +203,11 @@ class GoogleDriveSink(Sink):
 
     def _record(self, place: Place, upload: Upload) -> str:
         return f"file:{place.key}:{upload.name}"
+
+
+def _session_key(session_name: str, env_data: Mapping[str, Any]) -> str:
+    """Return the key of this very session: names repeat, from night to night and from cluster to cluster."""
+    return _digest(f"{session_name}:{env_data.get('session8', '')}:{env_data['created_at']}")
 
 
 def _digest(text: str) -> str:

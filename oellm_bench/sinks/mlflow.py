@@ -11,15 +11,18 @@ from typing import Any
 
 from compoconf import register
 
+from oellm_bench.core.expectation import is_as_expected
 from oellm_bench.core.option import option
+from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import ConfigError, Problem, StateError
 from oellm_bench.fileio import log_end, read_json
 from oellm_bench.sinks.base import Notice, Sink, SinkConfig
-from oellm_bench.sinks.mlflow_runs import Runs, opened
+from oellm_bench.sinks.mlflow_runs import Runs, in_words, opened
 from oellm_bench.sinks.needs import not_installed, unset
 from oellm_bench.sinks.tracking import flat, flat_texts, run_key
 
 _LONGEST_TAG = 4000
+_MODE, _EXPECTED = "oellm_bench.error_mode", "oellm_bench.expected_failure"
 _STATUS = {True: "FINISHED", False: "FAILED"}
 
 
@@ -47,6 +50,7 @@ class MlflowSink(Sink):
         self._session: Mapping[str, Any] = {}
         self._runs: Runs | None = None
         self._parent: Any = None
+        self._service = "MLflow"
         if "@" in urllib.parse.urlsplit(config.tracking_uri).netloc:
             fix = "put the whole URI into an environment variable, and its name into tracking_uri_env"
             raise ConfigError(Problem(what="it holds a user or password", where="tracking_uri", fix=fix))
@@ -62,20 +66,41 @@ class MlflowSink(Sink):
         # Read by MLflow when it is imported and when it calls: what is tried again, and when, is the monitor's affair.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        # A run whose making is repeated before its key is looked for is there twice.
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, int(self.config.timeout_s // 3))))
         self._session = env_data
-        given = os.environ.get(self.config.tracking_uri_env, "") or self.config.tracking_uri
-        local = None if given else Path(env_data["session_dir"]).parent
-        uri = given or f"sqlite:///{Path(env_data['session_dir']).parent / 'mlflow.db'}"
-        self._runs = opened(uri, self.config.experiment or env_data["project"], local)
-        self._parent = self._runs.found_or_made(
-            run_key(env_data["session8"], session_name), session_name, _ms(env_data["created_at"]), self._labels()
-        )
+        given = _without_credentials(os.environ.get(self.config.tracking_uri_env, "") or self.config.tracking_uri)
+        local = None if given else Path(env_data["session_dir"]).parent / "mlflow.db"
+        self._service = f"MLflow at {local or urllib.parse.urlsplit(given).netloc.rpartition('@')[2] or given}"
+        key, created_ms = run_key(env_data["session8"], session_name), _ms(env_data["created_at"])
+        with in_words(self._service):
+            self._runs = opened(given or f"sqlite:///{local}", self.config.experiment or env_data["project"], local)
+            self._parent = self._runs.found_or_made(key, session_name, created_ms, self._labels())
 
     def process_result(self, result: Mapping[str, Any]) -> None:
         """Write the entry's run, and end it."""
+        with in_words(self._service):
+            self._write(result)
+
+    def notify(self, notice: Notice) -> None:
+        """Note it on the entry's run, or on the session's."""
+        name = f"oellm_bench.{notice.kind}.{run_key(notice.key)[:8]}"
+        with in_words(self._service):
+            run = self._run(notice.entry, None) if notice.entry else self._parent
+            self._opened().log(run, figures={}, params={}, tags={name: notice.message[:_LONGEST_TAG]}, at_ms=0)
+
+    def finalize(self) -> None:
+        """Write on the session's run how its entries ended, and end it."""
+        with in_words(self._service):
+            runs = self._opened()
+            ended = [run for run in runs.below(self._parent) if _MODE in run.data.tags]
+            at_ms = max((run.info.end_time or 0 for run in ended), default=_ms(self._session["created_at"]))
+            runs.log(self._parent, figures=_counts([run.data.tags for run in ended]), params={}, tags={}, at_ms=at_ms)
+            runs.end(self._parent, "FINISHED")
+
+    def _write(self, result: Mapping[str, Any]) -> None:
         runs = self._opened()
         run = self._run(result["name"], result.get("started_at"))
         found = flat(result)
@@ -90,16 +115,6 @@ class MlflowSink(Sink):
         if self.config.artifacts:
             self._keep(run, result)
         runs.end(run, "KILLED" if result["error_mode"] == "cancelled" else _STATUS[result["success"]], ended_ms)
-
-    def notify(self, notice: Notice) -> None:
-        """Note it on the entry's run, or on the session's."""
-        run = self._run(notice.entry, None) if notice.entry else self._parent
-        name = f"oellm_bench.{notice.kind}.{run_key(notice.key)[:8]}"
-        self._opened().log(run, figures={}, params={}, tags={name: notice.message[:_LONGEST_TAG]}, at_ms=0)
-
-    def finalize(self) -> None:
-        """End the session's run."""
-        self._opened().end(self._parent, "FINISHED")
 
     def _opened(self) -> Runs:
         assert self._runs is not None
@@ -146,10 +161,13 @@ def _tags(result: Mapping[str, Any]) -> dict[str, str]:
         "oellm_bench.entry_id": result["id"],
         "oellm_bench.group": result.get("group", ""),
         "oellm_bench.attempt": str(result["attempt"]),
-        "oellm_bench.error_mode": result["error_mode"],
+        _MODE: result["error_mode"],
         "oellm_bench.reason": result["reason"],
         "oellm_bench.requirements_not_met": "; ".join(result["requirements_not_met"]),
-        "oellm_bench.expected_failure": result.get("expected_failure", ""),
+        _EXPECTED: result.get("expected_failure", ""),
+        "oellm_bench.as_expected": str(
+            is_as_expected(result.get("expected_failure", ""), result["error_mode"])
+        ).lower(),
         "oellm_bench.resumed_from": result.get("resumed_from", ""),
         "oellm_bench.nodes": last.get("nodes", ""),
         "oellm_bench.job_id": last.get("job_id", ""),
@@ -157,6 +175,25 @@ def _tags(result: Mapping[str, Any]) -> dict[str, str]:
         **{f"oellm_bench.attempt.{each['number']}": _told(each) for each in attempts},
     }
     return {name: value[:_LONGEST_TAG] for name, value in tags.items() if value}
+
+
+def _counts(ended: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Return how many entries passed, failed, and did what was expected of them, by the tags of their runs."""
+    passed = sum(tags[_MODE] == ErrorMode.SUCCESS.value for tags in ended)
+    as_expected = sum(is_as_expected(tags.get(_EXPECTED, ""), tags[_MODE]) for tags in ended)
+    return {"passed": passed, "failed": len(ended) - passed, "as_expected": as_expected}
+
+
+def _without_credentials(uri: str) -> str:
+    """Return a server's address without user and password, which go where MLflow tells nobody of them."""
+    parts = urllib.parse.urlsplit(uri)
+    credentials, _, host = parts.netloc.rpartition("@")
+    if not credentials or parts.scheme not in ("http", "https"):
+        return uri
+    user, _, password = credentials.partition(":")
+    os.environ["MLFLOW_TRACKING_USERNAME"] = urllib.parse.unquote(user)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = urllib.parse.unquote(password)
+    return parts._replace(netloc=host).geturl()
 
 
 def _where(folder: Path) -> dict[str, str]:

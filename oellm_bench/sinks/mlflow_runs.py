@@ -6,15 +6,17 @@ import contextlib
 import hashlib
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from oellm_bench.fileio import file_lock
+from oellm_bench.sinks.base import SinkError
 
 KEY_TAG = "oellm_bench.key"
 _MOST_METRICS, _MOST_OTHERS = 1000, 100  # of one request; Source: MLflow's REST API, runs/log-batch
+_MOST_RUNS = 1000
 _LONGEST_NAME = 250
 _OTHER = re.compile(r"[^\w\-. :/]", re.ASCII)
 
@@ -27,6 +29,20 @@ def service_name(name: str) -> str:
     if clean == name and len(clean) <= _LONGEST_NAME:
         return clean
     return f"{clean[: _LONGEST_NAME - 9]}_{hashlib.sha256(name.encode(errors='backslashreplace')).hexdigest()[:8]}"
+
+
+@contextlib.contextmanager
+def in_words(service: str) -> Iterator[None]:
+    """Say in one line what MLflow says in four hundred characters. Raises SinkError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as err:
+        first = _first_cause(err)
+        if first is err:  # an answer, not the lack of one
+            raise
+        raise SinkError(f"{service}: {type(first).__name__}: {' '.join(str(first).split())}") from None
 
 
 class Runs:
@@ -49,6 +65,20 @@ class Runs:
         return self._client.create_run(
             self._experiment_id, start_time=start_ms, tags={**tags, KEY_TAG: key}, run_name=name
         )
+
+    def below(self, parent: Any) -> Iterator[Any]:
+        """Yield the runs below another one."""
+        token = None
+        while True:
+            found = self._client.search_runs(
+                [self._experiment_id],
+                filter_string=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+                max_results=_MOST_RUNS,
+                page_token=token,
+            )
+            yield from found
+            if not (token := found.token):
+                return
 
     def log(
         self, run: Any, *, figures: Mapping[str, float], params: Mapping[str, str], tags: Mapping[str, str], at_ms: int
@@ -90,11 +120,13 @@ class Runs:
 def opened(tracking_uri: str, experiment: str, local: Path | None) -> Runs:
     """Return the runs of an experiment, made where it is not there.
 
-    `local`: the folder of a store in a SQLite file, whose schema only one process at a time may make.
+    `local`: the SQLite file of a store, whose schema only one process at a time may make.
     """
     from mlflow.tracking import MlflowClient
 
-    with file_lock(local / ".mlflow.lock") if local else contextlib.nullcontext():
+    with file_lock(local.with_name(".mlflow.lock")) if local else contextlib.nullcontext():
+        if local and not local.exists():
+            _make_store(local)
         client = MlflowClient(tracking_uri=tracking_uri)
         found = client.get_experiment_by_name(experiment)
     if found is not None:
@@ -102,16 +134,37 @@ def opened(tracking_uri: str, experiment: str, local: Path | None) -> Runs:
     return Runs(client, _made(client, experiment, local))
 
 
+def _make_store(path: Path) -> None:
+    """Make a store beside its place and move it there: killed halfway, MLflow leaves one that it never opens again."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    part = path.with_name(f".{path.name}.part")
+    for left in path.parent.glob(f"{part.name}*"):  # by one that was killed; journals too
+        left.unlink()
+    store = SqlAlchemyStore(f"sqlite:///{part}", _artifacts(path))  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    part.replace(path)
+
+
 def _made(client: Any, experiment: str, local: Path | None) -> str:
     from mlflow.exceptions import MlflowException
 
-    artifacts = (local / "mlflow-artifacts").as_uri() if local else None
     try:
-        return str(client.create_experiment(experiment, artifact_location=artifacts))
+        return str(client.create_experiment(experiment, artifact_location=_artifacts(local) if local else None))
     except MlflowException as err:
         if err.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     return str(client.get_experiment_by_name(experiment).experiment_id)  # another session was first
+
+
+def _artifacts(store: Path) -> str:
+    return store.with_name("mlflow-artifacts").as_uri()
+
+
+def _first_cause(err: BaseException) -> BaseException:
+    while (before := err.__cause__ or err.__context__) is not None:
+        err = before
+    return err
 
 
 def _parts(items: Sequence[Any], size: int) -> list[list[Any]]:

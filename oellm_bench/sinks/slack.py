@@ -17,7 +17,7 @@ from oellm_bench.sinks.secrets import address_problems, missing_problems, name_p
 from oellm_bench.sinks.slack_calls import Patience, SlackCalls, WebhookCalls
 from oellm_bench.sinks.slack_message import Overview, summary_of
 from oellm_bench.sinks.slack_reports import Report, ThreadReport, WebhookReport
-from oellm_bench.sinks.slack_text import texts
+from oellm_bench.sinks.slack_text import texts, went_well
 from oellm_bench.sinks.slack_thread import Session, SlackThread
 
 SLACK_API = "https://slack.com/api/"
@@ -95,9 +95,9 @@ class SlackSink(Sink):
         self._patience.begin()
         own = result.get("sink_data") or {}
         metrics = [*self.config.default_metrics, *texts(own.get("additional_metrics"))]
-        pings = self.config.ping_users_on_failure and not result["success"]
+        pings = self.config.ping_users_on_failure and not went_well(result)
         people = [*texts(own.get("ping_on_failure"))] if pings else []
-        summary = {"success": bool(result["success"]), "people": people}
+        summary = {"success": went_well(result), "people": people}
         if not self.config.by_bot:  # for its table at the end; a thread has the values already
             summary |= summary_of(result, metrics)
         self._report.entry(result, metrics, people)

@@ -18,15 +18,29 @@ from oellm_bench.sinks.slack_blocks import (
     section,
     tables,
 )
-from oellm_bench.sinks.slack_text import MISSING, escaped, link, measured, mention, metric_text, plain, texts
+from oellm_bench.sinks.slack_text import (
+    MISSING,
+    escaped,
+    link,
+    measured,
+    mention,
+    metric_text,
+    plain,
+    texts,
+    went_well,
+)
 
 _LONGEST_NAME = 100  # of an entry in a header; a longer one follows in full
+_LONGEST_WHY = 60  # a failure is expected, in a header; a section has it in full
 _MOST_MENTIONS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """What the parent message of a session shows. `progress` is None where nobody has told yet what runs."""
+    """What the parent message of a session shows; an entry that failed as it was expected to is one of `passed`.
+
+    `progress` is None where nobody has told yet what runs.
+    """
 
     session: str
     total: int
@@ -77,7 +91,7 @@ def warnings_of(result: Mapping[str, Any]) -> Sequence[str]:
 
 
 def entry_messages(result: Mapping[str, Any], metrics: Sequence[str], people: Sequence[str]) -> list[Message]:
-    """Return the messages about one ended entry: its metrics in that order, and `people` mentioned where it failed."""
+    """Return the messages about one ended entry: its metrics in that order, and `people` mentioned."""
     return messages(title_of(result), _entry_blocks(result, metrics, people))
 
 
@@ -114,12 +128,14 @@ def _entry_blocks(result: Mapping[str, Any], metrics: Sequence[str], people: Seq
     yield header(title_of(result))
     if len(str(result["name"])) > _LONGEST_NAME:
         yield section(escaped(result["name"], 2500))
+    if result.get("expected_failure"):
+        yield section(f"*Expected to fail*\n{escaped(result['expected_failure'], 2500)}")
     if not result["success"]:
         if result.get("reason"):
             yield section(f"*Reason*\n{escaped(result['reason'], 2500)}")
         if result.get("entry_dir"):
             yield section(f"*Folder*\n{escaped(result['entry_dir'], 1000)}")
-        yield from _mentions(people)
+    yield from _mentions(people)
     missed = texts(result.get("requirements_not_met"))
     if result.get("requirements") and not missed and result["success"]:
         yield section("All requirements met")
@@ -150,7 +166,12 @@ def _with_time(metrics: Sequence[str]) -> list[str]:
 
 
 def _outcome(result: Mapping[str, Any]) -> str:
-    return "Success" if result["success"] else f"Failed ({plain(result.get('error_mode', ''), 30)})"
+    expected = result.get("expected_failure")
+    if result["success"]:
+        return "Passed, though expected to fail" if expected else "Success"
+    if expected and went_well(result):
+        return f"Failed as expected ({plain(str(expected), _LONGEST_WHY)})"
+    return f"Failed ({plain(result.get('error_mode', ''), 30)})"
 
 
 def _mentions(people: Sequence[str]) -> list[Block]:

@@ -20,6 +20,7 @@ from oellm_bench.sinks.slack_message import (
     session_messages,
     warnings_of,
 )
+from oellm_bench.sinks.slack_text import went_well
 from oellm_bench.sinks.slack_thread import SlackThread
 
 _log = logging.getLogger(__name__)
@@ -69,9 +70,9 @@ class ThreadReport(Report):
         self.stale = False
 
     def entry(self, result: Mapping[str, Any], metrics: Sequence[str], people: Sequence[str]) -> None:
-        """Reply in the thread; with `quiet` for failures and warnings only, and where a reply is there already."""
+        """Reply in the thread; with `quiet` only where something is wrong, or where a reply is there already."""
         key = f"entry:{result['id']}"
-        if self._quiet and result["success"] and not warnings_of(result) and not self._thread.has(key):
+        if self._quiet and went_well(result) and not warnings_of(result) and not self._thread.has(key):
             return
         self._thread.reply(key, entry_messages(result, metrics, people))
 
@@ -98,7 +99,7 @@ class WebhookReport(Report):
 
     def entry(self, result: Mapping[str, Any], metrics: Sequence[str], people: Sequence[str]) -> None:
         """Tell a failure at once where that is wanted."""
-        if self._live and not result["success"]:
+        if self._live and not went_well(result):
             self._send(f"entry:{result['id']}:{result['attempt']}", entry_messages(result, metrics, people))
 
     def notice(self, notice: Notice) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from oellm_bench.core.expectation import is_as_expected
 from oellm_bench.core.result import flat_stages
 from oellm_bench.units import format_duration
 
@@ -60,6 +61,11 @@ def mention(person: str) -> str:
     if _USER.fullmatch(person):
         return f"<@{person}>"
     return f"<!subteam^{person}>" if _GROUP.fullmatch(person) else escaped(person, 50)
+
+
+def went_well(result: Mapping[str, Any]) -> bool:
+    """Tell whether an entry did what was expected of it, be that a failure."""
+    return is_as_expected(str(result.get("expected_failure") or ""), str(result["error_mode"]))
 
 
 def measured(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from compoconf import register
 
+from oellm_bench.core.expectation import is_as_expected
 from oellm_bench.core.option import option
 from oellm_bench.errors import Problem
 from oellm_bench.sinks.base import Sink, SinkConfig
@@ -118,11 +119,13 @@ class WandbSink(Sink):
 
 
 def _outcome(result: Mapping[str, Any]) -> dict[str, Any]:
-    attempts = result.get("attempts", ())
+    attempts, expected = result.get("attempts", ()), result.get("expected_failure", "")
     return {
         "success": result["success"],
         "error_mode": result["error_mode"],
         "reason": result["reason"],
+        "expected_failure": expected,
+        "as_expected": is_as_expected(expected, result["error_mode"]),
         "attempts": len(attempts),
         "nodes": attempts[-1]["nodes"] if attempts else "",
         "requirements_not_met": list(result["requirements_not_met"]),

@@ -179,6 +179,12 @@ def test_an_unknown_section_is_an_error_with_the_nearest_one(campaign):
     assert "did you mean 'slurm'?" in problem
 
 
+def test_what_is_said_to_a_sink_that_is_not_there_is_an_error_with_the_nearest_one(campaign):
+    problem = campaign.root("sinks: {slack: {class_name: FilesSink}}\nsink_data: {slakc: {colour: red}}").problem()
+    assert "my.yaml:5: sink_data.slakc: there is no sink 'slakc' to be told this; did you mean 'slack'?" in problem
+    assert campaign.root("sink_data: {slack: {colour: red}}").entries("sinks=none")
+
+
 def test_every_missing_variable_is_named_with_file_key_and_variable(campaign, monkeypatch):
     monkeypatch.delenv("NO_SUCH_DIR", raising=False)
     monkeypatch.delenv("NO_SUCH_QOS", raising=False)

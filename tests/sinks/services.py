@@ -71,16 +71,18 @@ class Listener:
 
 
 class Proxy:
-    """Stands in front of a server. `mode`: `pass`, a status to answer with, `reset`, `hang`, or `lose` the answer.
+    """Stands in front of a server.
 
-    `only`: the end of the paths that this is about; all others are passed on. `held` is set while a request hangs
-    or its answer is being lost.
+    `mode`: `pass`, a status to answer with, `reset`, `hang`, `lose` the answer, or `503 when done`. `only`: the end of
+    the paths that this is about; all others are passed on. `held` is set while a request hangs or its answer is being
+    lost. `authorized`: the Authorization headers of all requests.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port, self.port = target_port, free_port()
         self.mode: str | int = "pass"
         self.only = ""
+        self.authorized: list[str | None] = []
         self.held, self.let_go = threading.Event(), threading.Event()
 
     @property
@@ -108,6 +110,7 @@ class Proxy:
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        self.authorized.append(request.headers.get("Authorization"))
         mode = self.mode if request.path.split("?")[0].endswith(self.only) else "pass"
         if isinstance(mode, int):
             request.send_response(mode)
@@ -121,7 +124,7 @@ class Proxy:
             if mode == "lose":
                 self._hold(request)
                 return
-            request.send_response(status)
+            request.send_response(503 if mode == "503 when done" else status)
             for name, value in headers.items():
                 request.send_header(name, value)
             request.end_headers()

@@ -19,6 +19,10 @@ def environment(folder: Path, entries: int, sink_name: str = "it's the/sink", **
 def result(name: str, *, success: bool = True, sink_data: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     mode = "success" if success else "timeout"
     known = {"name": name, "id": f"id-{name}", "attempt": 1, "success": success, "error_mode": mode, "exec_time_s": 2.0}
-    extra = {key: more.pop(key) for key in ("warnings", "attempts", "requirements", "entry_dir") if key in more}
+    extra = {
+        key: more.pop(key)
+        for key in ("warnings", "expected_failure", "attempts", "requirements", "entry_dir")
+        if key in more
+    }
     document = EntryResult(**{**known, "started_at": 1.0, "ended_at": 3.0, **more}).to_document()
     return {**document, "sink_data": sink_data or {}, **extra}

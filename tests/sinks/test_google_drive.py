@@ -117,6 +117,19 @@ def test_without_receipts_everything_is_found_again(drive, folder):
     assert is_whole(drive) and drive.count("multipart") == 4 and drive.count("folder") == 2
 
 
+@pytest.mark.parametrize("other", [{"session8": "other123"}, {"created_at": 1_800_000_000.0}])
+def test_two_sessions_of_one_name_keep_their_files_apart(drive, folder, tmp_path, other):
+    told_until_taken(made(drive, folder), folder)
+    later = tmp_path / "another cluster" / "nightly_1"
+    write(later / "entries/a/results.json", '{"name": "a", "of": "another cluster"}')
+    second = made(drive, later)
+    second.initialize("nightly_1", environment(later, 1, **other))
+    second.process_result(result("a"))
+    kept = [file["content"] for file in drive.files.values() if file["name"] == "results.json"]
+    assert sorted(kept) == [b'{"name": "a", "of": "another cluster"}', b'{"name": "a"}']
+    assert [file["name"] for file in drive.files.values()].count("nightly_1") == 2
+
+
 def test_of_two_folders_of_a_session_both_monitors_take_the_older(drive, folder):
     begun(drive, folder)
     (first,) = drive.files.values()

@@ -37,6 +37,8 @@ class Odd:
         elif how == "secret":
             print("the token is", os.environ["ODD_TOKEN"])
             raise ValueError("wrong token " + os.environ["ODD_TOKEN"])
+        elif how == "address":
+            raise ValueError("no postgresql://me:hunter2@host/runs, nor http://host/a@b")
         elif how == "child":
             os.spawnvp(os.P_NOWAIT, "sleep", ["sleep", "3600"])
             time.sleep(3600)
@@ -100,6 +102,7 @@ def test_the_values_of_secrets_are_in_no_log_and_no_message(odd, monkeypatch):
     monkeypatch.setenv("ODD_TOKEN", "xoxb-0123456789")
     process = odd()
     assert process.call(*result("secret")).error == "ValueError: wrong token $ODD_TOKEN"
+    assert process.call(*result("address")).error == "ValueError: no postgresql://***@host/runs, nor http://host/a@b"
     assert process.call(*result("fine")).error == ""
     assert "the token is $ODD_TOKEN" in process.log.read_text()
     assert "0123456789" not in process.log.read_text()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import itertools
+import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +18,7 @@ import psutil
 import pytest
 
 from tests.sinks.conftest import result_of
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("mlflow")
 _NUMBER = itertools.count()
@@ -29,6 +35,8 @@ METRICS = {
     "huge": 10**400,
     "n" * 600: 5,
     "": 6,
+    "half \ud800": 7,
+    "half": "\udfff",
 }
 
 
@@ -76,9 +84,10 @@ def test_a_run_per_entry_below_the_sessions_with_all_that_is_known(sink, mlflow_
     assert expected.items() <= figures.items()
     assert figures["stages.read.process_time.mean"] == 0.25
     assert figures["resources.cpu_s"] == 1.25
-    assert sorted(value for name, value in figures.items() if name not in expected)[-4:] == [3, 4, 5, 6]
+    assert sorted(value for name, value in figures.items() if name not in expected)[-5:] == [3, 4, 5, 6, 7]
     assert (tags["metric.bad"], tags["metric.long"]) == ("nan", "100 values")
     assert "metric.huge" in tags
+    assert tags["metric.half"] == "\\udfff"
     assert mlflow_server.artifacts(run["run_id"]) == {"results.json", "stdout.log", "sys-env.json"}
 
 
@@ -123,7 +132,8 @@ def test_a_server_that_is_not_there_yet_is_waited_for(worker, mlflow_server, exp
 
     late = Proxy(mlflow_server.port)
     process = worker({"class_name": "MlflowSink", "tracking_uri": late.url, "experiment": experiment}, timeout_s=30)
-    assert "refused" in process.call("result", result_of(session_data)).error
+    error = process.call("result", result_of(session_data)).error
+    assert error == f"MLflow at 127.0.0.1:{late.port}: ConnectionRefusedError: [Errno 111] Connection refused"
     with late.open():
         assert process.call("result", result_of(session_data)).error == ""
     assert set(mlflow_server.runs(experiment)) == {"s_1", "entry"}
@@ -191,3 +201,76 @@ def test_the_store_in_a_file_is_made_once_by_sessions_that_begin_together(worker
     assert names == ["entry", "entry", "entry", "s_0", "s_1", "s_2"]
     assert experiments == ["my project"]
     assert len([*(base / "mlflow-artifacts").glob("*/artifacts/results.json")]) == 3
+
+
+def test_an_answer_that_is_no_answer_makes_no_second_run(sink, proxy, mlflow_server, experiment, session_data):
+    process = sink()
+    assert process.call("notice", {"key": "k", "message": "m", "at": 1.0}).error == ""
+    proxy.mode, proxy.only = "503 when done", "runs/create"
+    assert "503" in process.call("result", result_of(session_data)).error
+    proxy.mode = "pass"
+    assert process.call("result", result_of(session_data)).error == ""
+    assert {name: len(runs) for name, runs in mlflow_server.runs(experiment).items()} == {"s_1": 1, "entry": 1}
+
+
+def test_the_sessions_run_counts_how_its_entries_ended(sink, mlflow_server, experiment, session_data):
+    crash = {"success": False, "error_mode": "crash", "reason": "exit code 1"}
+    process = sink(artifacts=False)
+    known = result_of(session_data, "known", **crash, expected_failure="a bug that is known")
+    for result in (
+        result_of(session_data, "good"),
+        result_of(session_data, "bad", **crash),
+        known,
+        result_of(session_data, "mended", expected_failure="a bug that was known"),
+    ):
+        assert process.call("result", result).error == ""
+    assert process.call("end", {}).error == ""
+    assert process.call("end", {}).error == ""
+    parent = mlflow_server.run(experiment, "s_1")
+    assert parent["metrics"] == {"passed": 2, "failed": 2, "as_expected": 2}
+    assert len(mlflow_server.history(parent["run_id"], "failed")) == 1
+    expected = {
+        name: mlflow_server.run(experiment, name)["tags"]["oellm_bench.as_expected"] for name in ("bad", "known")
+    }
+    assert expected == {"bad": "false", "known": "true"}
+
+
+@pytest.mark.parametrize("table", ["runs", "spans"])
+def test_a_worker_killed_while_the_store_is_made_leaves_none_that_is_half_made(worker, session_data, table):
+    base = Path(session_data["session_dir"]).parent
+    request = json.dumps({"kind": "begin", **worker({"class_name": "MlflowSink"}).head}) + "\n"
+    argv = [sys.executable, "-P", "-m", "oellm_bench.sink_worker"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+        killed.stdin.write(request.encode())
+        killed.stdin.flush()
+        try:
+            wait_until(lambda: any(table in _tables(path) for path in base.glob("*mlflow.db*")), 60)
+        finally:
+            killed.kill()
+    process = worker({"class_name": "MlflowSink"})
+    assert process.call("notice", {"key": "k", "message": "m", "at": 1.0}).error == ""
+    assert [path.name for path in base.glob(".mlflow.db*")] == []
+
+
+def _tables(path: Path) -> set[str]:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.1)) as store:
+            return {name for (name,) in store.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error:
+        return set()
+
+
+def test_user_and_password_of_a_uri_reach_the_server_and_nobody_else(
+    worker, proxy, mlflow_server, experiment, session_data, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_URI", f"http://me:hunter%402@127.0.0.1:{proxy.port}")
+    config = {"class_name": "MlflowSink", "tracking_uri_env": "MLFLOW_URI", "experiment": experiment}
+    process = worker(config, timeout_s=30)
+    proxy.mode = 500
+    error = process.call("result", result_of(session_data)).error
+    assert "500" in error and f"MLflow at 127.0.0.1:{proxy.port}" in error
+    proxy.mode = "pass"
+    assert process.call("result", result_of(session_data)).error == ""
+    assert {*proxy.authorized} == {"Basic " + base64.b64encode(b"me:hunter@2").decode()}
+    told = error + process.log.read_text() + json.dumps(mlflow_server.run(experiment, "entry"))
+    assert not any(word in told for word in ("hunter@2", "hunter%402"))

@@ -63,7 +63,6 @@ class MyCustomSink(Sink):
 CAMPAIGN = {
     "backend": {"class_name": "CommandBackend", "command": "echo {n}"},
     "sweep": {"axes": {"n": [1, 2]}, "name_template": "n{n}"},
-    "sink_data": {"mine": {"colour": "red"}, "files": {"colour": "blue"}},
     "requirements": [{"metric": "exec_time_s", "min_value": 0}],
 }
 
@@ -76,7 +75,9 @@ def printed(packaged):
 def test_the_sink_of_the_documentation_runs_as_printed(campaign, printed):
     listener = Listener()
     with listener.open() as url:
-        campaign.write(**CAMPAIGN, sinks={"mine": {"class_name": "my_custom", "api_endpoint": url, "deep": {"a": [1]}}})
+        mine = {"class_name": "my_custom", "api_endpoint": url, "deep": {"a": [1]}}
+        told = {"mine": {"colour": "red"}, "files": {"colour": "blue"}}
+        campaign.write(**CAMPAIGN, sink_data=told, sinks={"mine": mine, "files": {"class_name": "FilesSink"}})
         done = campaign.run("run")
     assert done.returncode == 0, done.stderr
     assert sorted(heard["name"] for heard in listener.heard) == ["n1", "n2"]

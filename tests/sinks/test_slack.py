@@ -121,6 +121,29 @@ def test_a_failure_says_why_and_whom_it_concerns(slack, folder):
     assert "- 1. job 7, n1, oom: killed -&gt; restart\n- 2. job 8, n2, timeout" in text
 
 
+def test_a_failure_that_is_expected_is_none_for_people(slack, folder):
+    sink = begun(slack, folder, 1, thread_replies_for_failures_or_warnings_only=True)
+    known = {"expected_failure": "bug <7> is open", "sink_data": {"ping_on_failure": ["U1"]}}
+    sink.process_result(result("a", **FAILED, **known))
+    sink.finalize()
+    assert slack.replies() == []
+    text = shown(slack.parents[0])
+    assert "*Run status:* complete\n" in text and "*Passed*\n1" in text and "*Failed*\n0" in text
+    sink.process_result(result("a", **FAILED, **known, warnings=["slow disk"]))
+    (reply,) = slack.replies()
+    assert shown(reply).startswith("a: Failed as expected (bug <7> is open)\n*Expected to fail*\nbug &lt;7&gt; is open")
+    assert "<@" not in json.dumps(slack.messages)
+
+
+def test_a_pass_that_was_not_expected_concerns_people(slack, folder):
+    sink = begun(slack, folder, 1)
+    sink.process_result(result("a", expected_failure="bug 7 is open", sink_data={"ping_on_failure": ["U1"]}))
+    sink.finalize()
+    text = shown(slack.replies()[0])
+    assert text.startswith("a: Passed, though expected to fail\n*Expected to fail*\nbug 7 is open") and "<@U1>" in text
+    assert "complete with failures" in shown(slack.parents[0])
+
+
 def test_nobody_is_mentioned_where_that_is_not_wanted(slack, folder):
     sink = begun(slack, folder, 1, ping_users_on_failure=False)
     sink.process_result(result("a", **FAILED, sink_data={"ping_on_failure": ["U1"]}))

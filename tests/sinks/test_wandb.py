@@ -64,7 +64,7 @@ def runs(folder: Path) -> dict[str, dict]:
 def test_a_run_per_entry_in_the_sessions_group_and_twice_is_once(worker, session_data, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     process = worker({"class_name": "WandbSink", "mode": "offline", "artifacts": True})
-    metrics = {"loss": 0.5, "deep": {"er": 2}, "bad": "nan", "text": "red"}
+    metrics = {"loss": 0.5, "deep": {"er": 2}, "bad": "nan", "text": "red", "lone \ud800": 7, "lone": "\udfff"}
     for name, success in (("good", True), ("bad", False), ("good", True)):
         result = result_of(session_data, name, metrics=metrics, params={"bs": 8}, success=success)
         assert process.call("result", result).error == ""
@@ -79,6 +79,8 @@ def test_a_run_per_entry_in_the_sessions_group_and_twice_is_once(worker, session
     (point,) = good["history"]
     assert {"loss": 0.5, "deep.er": 2, "exec_time_s": 1.5}.items() <= point.items()
     assert {"loss": 0.5, "metric.text": "red", "error_mode": "success"}.items() <= good["summary"].items()
+    assert (point["lone \\ud800"], good["summary"]["metric.lone"]) == (7, "\\udfff")
+    assert (good["summary"]["as_expected"], good["summary"]["expected_failure"]) == (True, "")
 
 
 def test_online_it_says_at_once_that_its_key_is_missing(campaign, monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from oellm_bench.clock import ManualClock
 from oellm_bench.core.events import Decided, Delivered, Ended, Intended, Noticed, Selected, SinkFailed
 from oellm_bench.delivery import Route, SinkDelivery
@@ -264,3 +266,67 @@ def test_what_was_delivered_before_a_crash_is_told_by_the_journal():
     told.happen(Delivered(at=1.0, sink="sink", entry="a"))
     told.look()
     assert sink.heard == ["initialize", "b"]
+
+
+def test_a_notice_that_was_given_up_is_known_and_sent_after_the_end():
+    sink = Recording(["notice entry a bad words"])
+    told = Told(sink=sink)
+    told.happen(Noticed(at=1.0, entry="a", attempt=1, key="k1", message="bad words"))
+    for number in range(8):  # others go through meanwhile
+        told.happen(Noticed(at=1.0, entry="a", attempt=1, key=f"o{number}", message=f"fine {number}"))
+        told.look(pause_s=70)
+    told.over("a")
+    told.look(3, pause_s=70, ending=True)
+    assert "finalize" in sink.heard and told.may_end()
+    (left,) = leftovers(["sink"], PLAN, told.state)
+    assert str(left) == "sink sink has not taken 1 notices: ConnectionError: no notice entry a bad words"
+    sink.refuses.clear()
+    told.another_monitor()  # as `deliver` does
+    told.look(3, ending=True)
+    assert sink.heard[-2:] == ["notice entry a bad words", "finalize"]
+    assert leftovers(["sink"], PLAN, told.state) == []
+
+
+def test_a_session_that_ended_before_notices_were_told_is_left_in_peace():
+    told = Told(sink=Recording())
+    told.over("a", mode="crash")
+    told.happen(Delivered(at=1.0, sink="sink", entry="a"), Delivered(at=1.0, sink="sink"))
+    assert leftovers(["sink"], PLAN, told.state) == []
+
+
+class Asking(Recording):
+    """Asks for time, always."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__()
+        self.after_s, self.asked = after_s, 0
+
+    def process_result(self, result):
+        self.asked += 1
+        raise TryAgain("the service takes no more", self.after_s)
+
+
+def test_a_sink_that_asks_for_no_time_is_asked_once_a_look():
+    sink = Asking(0.0)
+    told = Told(sink=sink)
+    told.over("a")
+    told.look(3)
+    assert sink.asked == 3
+
+
+@pytest.mark.parametrize(("after_s", "looks"), [(3600.0, 1), (2.0, 20)])
+def test_whoever_waits_for_an_answer_only_gives_up_a_sink_that_asks_for_time_again_and_again(after_s, looks):
+    told = Told(sink=Asking(after_s))
+    told.over("a")
+    told.look(looks, ending=True)
+    assert told.delivery.is_tried(told.state, ending=True)
+
+
+def test_whoever_asks_for_time_until_the_end_is_said_to():
+    told = Told(sink=Asking(3600.0))
+    told.over("a")
+    told.look(70, ending=True)
+    assert told.may_end()
+    (left,) = leftovers(["sink"], PLAN, told.state)
+    assert left.message == "the service takes no more"
+    assert told.delivery.untold(left).message == ""  # the log has it

@@ -34,6 +34,12 @@ def test_each_result_is_a_line_at_once(sink, path):
     assert ids(path) == ["a", "b"]
 
 
+def test_the_table_is_written_whatever_a_script_reports(sink, path):
+    sink.process_result({"id": "a", "metrics": {"half \ud800": "\udfff"}})
+    sink.finalize()
+    assert "metrics.half \\ud800" in (path.parent / "results.csv").read_text()
+
+
 def test_a_result_after_a_torn_line_begins_on_a_new_line(sink, path):
     path.write_text('{"id": "a"}\n{"id": "b", "metr')
     sink.process_result({"id": "b"})

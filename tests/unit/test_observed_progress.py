@@ -177,6 +177,10 @@ def test_a_heartbeat_is_whole_or_none(tmp_path: Path, text: str, expected: dict[
     assert all(isinstance(value, int | float) for name, value in used(beat).items() if name != "progress")
 
 
+def test_what_nobody_saw_has_no_peaks() -> None:
+    assert Peaks().with_sample(0, 0, []).to_document() == {}
+
+
 def test_gpu_figures_are_those_of_the_gpus_that_tell() -> None:
     peaks = Peaks()
     for busy, memory in ((80, 10), (40, 30), (None, 20)):
