@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from oellm_bench.errors import AlreadyWatched, StateError
@@ -133,12 +135,17 @@ def test_race_22_a_pause_of_a_few_looks_is_none(watch, cluster):
 
 
 def test_race_22_a_monitor_that_was_stopped_while_a_job_ended_goes_on(campaign):
-    campaign.write(backend={"class_name": "CommandBackend", "command": "sleep 3"})
+    go_on = campaign.folder / "go on"
+    command = f"until [ -e {shlex.quote(str(go_on))} ]; do sleep 0.1; done"
+    campaign.write(backend={"class_name": "CommandBackend", "command": command})
     campaign.run("submit")
     monitor = campaign.start("monitor")
-    campaign.wait(lambda: campaign.watcher() == monitor.pid)
-    campaign.wait(lambda: campaign.json("status")["entries"][0]["state"] == "RUNNING")  # it has begun, and only waits
+    # It has seen the job run, and only waits: stopped with a lock in its hands it would stop everybody.
+    journal = campaign.out / ".oellm-bench" / "monitor" / campaign.session_dir.name / "journal.jsonl"
+    campaign.wait(lambda: '"RUNNING"' in journal.read_text())
+    campaign.wait(lambda: psutil.Process(monitor.pid).status() == psutil.STATUS_SLEEPING)
     monitor.send_signal(signal.SIGSTOP)
+    go_on.touch()
     exit_file = campaign.session_dir / "entries" / "c" / "attempts" / "1" / "exit.json"
     campaign.wait(exit_file.exists)
     assert campaign.run("monitor").returncode == 2  # stopped is not dead: nobody takes over
