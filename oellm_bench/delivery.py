@@ -184,7 +184,8 @@ class SinkDelivery:
     ) -> list[Delivered | SinkFailed]:
         """Return events for what a sink has taken, and for a reason to refuse that is not in the journal yet.
 
-        `ending`: that it only asks for time is such a reason: nobody may be there any more when it is over.
+        That it only asks for time is such a reason where it asks for long, and at the end: nobody may be there any
+        more when it is over.
         """
         outcomes = list(route.channel.outcomes())
         route.take(outcomes, now)
@@ -194,7 +195,12 @@ class SinkDelivery:
                 events.append(Delivered(at=now, sink=name, notice=call.key))
             elif call.kind in ("result", "end"):
                 events.append(Delivered(at=now, sink=name, entry=call.key))
-        refused = [outcome.error for outcome in outcomes if outcome.has_failed or (ending and outcome.error)]
+        least_s = 0.0 if ending else _LONGEST_PAUSE_S
+        refused = [
+            outcome.error
+            for outcome in outcomes
+            if outcome.has_failed or (outcome.error and (outcome.answer.after_s or 0.0) >= least_s)
+        ]
         error = printable(refused[-1]) if refused else ""
         if error and error != state.sink_errors.get(name):
             if route.errors_told < _MOST_ERRORS_TOLD:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from urllib.parse import unquote
 
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.shell import SHORTEST_SECRET, is_secret_name, quote
@@ -32,13 +33,23 @@ def refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
         )
 
 
-def without_secrets(text: str, environment: Mapping[str, str]) -> str:
-    """Return a text with secret variables' names for their values, and without users and passwords of addresses."""
+def without_secrets(text: str, environment: Mapping[str, str], named: Collection[str] = ()) -> str:
+    """Return a text with secret variables' names for their values, and without users and passwords of addresses.
+
+    `named`: further variables that hold secrets, or addresses with a password in them.
+    """
     for name, value in environment.items():
-        if is_secret_name(name) and len(value) >= SHORTEST_SECRET:
-            for spelling in sorted(_spellings(value), key=len, reverse=True):
+        if (name in named or is_secret_name(name)) and len(value) >= SHORTEST_SECRET:
+            for spelling in sorted(_spellings(value) | _passwords(value), key=len, reverse=True):
                 text = text.replace(spelling, f"${name}")
     return _CREDENTIALS.sub("://***@", text)
+
+
+def _passwords(value: str) -> set[str]:
+    """Return the password of an address, as it stands there and as it is meant."""
+    credentials = _CREDENTIALS.search(value)
+    password = credentials.group()[3:-1].partition(":")[2] if credentials else ""
+    return {word for word in (password, unquote(password)) if len(word) >= SHORTEST_SECRET}
 
 
 def _spellings(value: str) -> set[str]:

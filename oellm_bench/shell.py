@@ -18,6 +18,9 @@ _SECRET_NAME = re.compile(
 )
 
 
+# What variables begin with that are for sinks alone: no job gets them.
+OF_SINKS = "OELLM_BENCH_SINK_"
+
 # Shorter values are no secrets worth the name, and would be found by chance in any text. Characters.
 SHORTEST_SECRET = 8
 

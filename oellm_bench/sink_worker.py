@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,18 +28,18 @@ from oellm_bench.proctree import die_with_parent
 from oellm_bench.sink_channel import call_sink
 from oellm_bench.sinks.base import Sink, TryAgain
 
-_LONGEST_ERROR = 1000
+_LONGEST_ERROR = 250
 
 
 class Guarded:
-    """A stream of text on which no value of a secret variable appears."""
+    """A stream of text on which no value of a secret variable appears; `named`: what further ones are called."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, named: Collection[str]) -> None:
+        self._stream, self._named = stream, named
 
     def write(self, text: str) -> int:
         """Write text without the values of secrets."""
-        self._stream.write(without_secrets(text, os.environ))
+        self._stream.write(without_secrets(text, os.environ, self._named))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -55,17 +55,30 @@ def main() -> None:
     requests, answers = os.fdopen(os.dup(0), "r", encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what the sink prints is no answer
-    sys.stdout = sys.stderr = Guarded(sys.stderr)
+    named: set[str] = set()
+    sys.stdout = sys.stderr = Guarded(sys.stderr, named)
     set_up(verbose=False)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     with contextlib.ExitStack() as held:
-        for error, after_s in _answers(map(json.loads, requests), held):
-            text = without_secrets(error, os.environ)[:_LONGEST_ERROR]
-            answers.write(json.dumps({"error": text, "after_s": after_s}) + "\n")
+        for error, after_s in _answers(map(json.loads, requests), held, named):
+            text = without_secrets(error, os.environ, named)
+            answers.write(json.dumps({"error": _in_a_line(text), "after_s": after_s}) + "\n")
             answers.flush()
 
 
-def _answers(requests: Iterator[Mapping[str, Any]], held: contextlib.ExitStack) -> Iterator[tuple[str, float | None]]:
+def _in_a_line(text: str) -> str:
+    """Return the beginning of a text in one line; all of it goes into the log where that is more."""
+    line = " ".join(text.split())
+    if len(line) <= _LONGEST_ERROR:
+        return line
+    sys.stderr.write(f"{text}\n")
+    return f"{line[: _LONGEST_ERROR - 3]}..."
+
+
+def _answers(
+    requests: Iterator[Mapping[str, Any]], held: contextlib.ExitStack, named: set[str]
+) -> Iterator[tuple[str, float | None]]:
+    """Yield what became of each request; `named` gets the names of the variables that the sink's secrets are in."""
     sink: Sink | None = None
     locked = False
     for request in requests:
@@ -74,7 +87,8 @@ def _answers(requests: Iterator[Mapping[str, Any]], held: contextlib.ExitStack) 
                 if not locked:
                     held.enter_context(file_lock(Path(request["lock"])))
                     locked = True
-                sink = _made(request) if sink is None else sink
+                if sink is None:
+                    sink = _made(request, named)
                 sink.initialize(request["session_name"], request["environment"])
             else:
                 assert sink is not None
@@ -89,9 +103,11 @@ def _answers(requests: Iterator[Mapping[str, Any]], held: contextlib.ExitStack) 
             yield "", None
 
 
-def _made(request: Mapping[str, Any]) -> Sink:
+def _made(request: Mapping[str, Any], named: set[str]) -> Sink:
     load_all()
     config = parse(SinkChoice, dict(request["sink"]), f"sinks.{request['name']}")
+    given = {**request["sink"], **vars(config)}  # a plain class has no fields of its own
+    named |= {str(value) for key, value in given.items() if key.endswith("_env")}
     sink: Sink = config.instantiate(Sink)
     return sink
 

@@ -12,6 +12,7 @@ import compoconf
 
 from oellm_bench.matrix.document import Node
 from oellm_bench.matrix.environment import resolved, variable_of
+from oellm_bench.shell import OF_SINKS
 from oellm_bench.sinks.base import Sink
 
 # What older tools call a sink, where that is not how its class is called.
@@ -42,7 +43,7 @@ def _referring(sink: Node, filled: Node, environment: MutableMapping[str, str], 
             values[key] = node
             continue
         if variable is None:
-            variable = re.sub(r"\W", "_", f"OELLM_BENCH_SINK_{named.value}_{key}").upper()
+            variable = re.sub(r"\W", "_", f"{OF_SINKS}{named.value}_{key}").upper()
             environment[variable] = filled.value[key].value
             if environment[variable] == node.value:
                 warn(

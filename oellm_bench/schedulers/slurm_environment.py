@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from oellm_bench.core.slurm_options import input_variable
 from oellm_bench.rendering.directives import OURS, directives_in
+from oellm_bench.shell import OF_SINKS
 
 # They filter, sort and format what the queries print, or make scancel ask back.
 _OF_QUERIES = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
@@ -27,13 +28,14 @@ def submission_environment(inherited: Mapping[str, str], script: str) -> dict[st
 
     A variable of sbatch's (SBATCH_PARTITION) wins over the script: where the script has that option, the plan
     counts. Where it is silent, the user's variable does. Inside of a job the variables that speak of that job are
-    taken out: a job of its own would take another's restart count, or array index, for its own.
+    taken out: a job of its own would take another's restart count, or array index, for its own. So is what is for
+    sinks alone.
     """
     planned = {input_variable(name) for component in directives_in(script) for name, _ in component}
     if "SBATCH_NO_REQUEUE" in planned:
         planned.add("SBATCH_REQUEUE")
     dropped = {*_OVERRIDING, *planned}
-    kept = {name: value for name, value in inherited.items() if name not in dropped}
+    kept = {name: value for name, value in inherited.items() if name not in dropped and not name.startswith(OF_SINKS)}
     if "SLURM_JOB_ID" not in kept:
         return kept
     return {name: value for name, value in kept.items() if not name.startswith(_OF_A_JOB) or name in _OF_COMMANDS}

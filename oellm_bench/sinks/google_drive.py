@@ -19,8 +19,9 @@ from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.sinks.base import Sink, SinkConfig
 from oellm_bench.sinks.drive_calls import DriveCalls, DriveFile, Exists
 from oellm_bench.sinks.drive_files import Content, Upload, chosen, opened
+from oellm_bench.sinks.needs import unset
 from oellm_bench.sinks.receipts import Receipts
-from oellm_bench.sinks.secrets import address_problems, missing_problems, name_problems
+from oellm_bench.sinks.secrets import address_problems, name_problems
 
 GOOGLE_API = "https://www.googleapis.com"
 _FILES = (
@@ -84,7 +85,7 @@ class GoogleDriveSink(Sink):
             fix = "pip install 'oellm-bench[gdrive]'"
             found.append(Problem(what="google-auth and requests are not installed", fix=fix))
         if not self.config.service_account_file:
-            found += missing_problems(self.config.service_account_file_env, "service_account_file_env")
+            found += unset(self.config.service_account_file_env, "service_account_file_env")
         elif not Path(self._key_file).is_file():
             fix = "give the path of the service account's JSON key"
             found.append(Problem(what=f"{self._key_file} is no file", where="service_account_file", fix=fix))

@@ -10,7 +10,7 @@ from oellm_bench.errors import Problem
 
 def unset(variable: str, where: str) -> list[Problem]:
     """Return that a variable of that name is not set; an empty name needs none."""
-    if not variable or os.environ.get(variable):
+    if not variable or os.environ.get(variable, "").strip():
         return []
     return [Problem(what=f"environment variable {variable} is not set", where=where, fix=f"export {variable}")]
 

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.sinks.base import SinkError
+from oellm_bench.sinks.needs import unset
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HIDDEN = "***"
-_LONGEST_ANSWER = 300  # characters of a service's words that an error quotes
+_LONGEST_ANSWER = 120  # characters of a service's words that an error quotes
 
 
 def name_problems(value: str, where: str, example: str) -> Iterator[Problem]:
@@ -24,12 +25,6 @@ def name_problems(value: str, where: str, example: str) -> Iterator[Problem]:
             where=where,
             fix=f"keep the secret out of the configuration: export {example}=..., and write {example} here",
         )
-
-
-def missing_problems(name: str, where: str) -> Iterator[Problem]:
-    """Yield a problem where the variable is not set."""
-    if not os.environ.get(name, "").strip():
-        yield Problem(what=f"environment variable {name} is not set", where=where, fix=f"export {name}")
 
 
 def address_problems(address: str, where: str) -> Iterator[Problem]:
@@ -46,7 +41,7 @@ def secret(name: str) -> str:
     """Return the value of a secret variable. Raises ConfigError where it is not set, or is no line of text."""
     value = os.environ.get(name, "").strip()
     if not value:
-        raise ConfigError(missing_problems(name, ""))
+        raise ConfigError(unset(name, ""))
     if not value.isprintable() or not value.isascii() or " " in value:
         raise ConfigError(Problem(what=f"the value of ${name} cannot be right", fix="export it again, without blanks"))
     return value

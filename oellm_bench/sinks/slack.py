@@ -12,8 +12,9 @@ from compoconf import register
 from oellm_bench.core.option import option
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.sinks.base import Notice, Progress, Sink, SinkConfig
+from oellm_bench.sinks.needs import unset
 from oellm_bench.sinks.receipts import Receipts
-from oellm_bench.sinks.secrets import address_problems, missing_problems, name_problems, secret
+from oellm_bench.sinks.secrets import address_problems, name_problems, secret
 from oellm_bench.sinks.slack_calls import Patience, SlackCalls, WebhookCalls
 from oellm_bench.sinks.slack_message import Overview, summary_of
 from oellm_bench.sinks.slack_reports import Report, ThreadReport, WebhookReport
@@ -69,7 +70,7 @@ class SlackSink(Sink):
 
     def problems(self) -> Sequence[Problem]:
         """Return what is missing here: the library, the variable, a usable address in it."""
-        found = [*missing_problems(self._variable, self._variable_field)]
+        found = unset(self._variable, self._variable_field)
         if found and self.config.mode == "auto" and not self.config.by_bot:
             what = f"there is neither a channel for a bot nor a webhook (${self._variable})"
             fix = f"give the channel's id (C...) from its details in Slack, or export {self._variable}=..."

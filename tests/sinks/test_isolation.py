@@ -37,6 +37,11 @@ class Odd:
         elif how == "secret":
             print("the token is", os.environ["ODD_TOKEN"])
             raise ValueError("wrong token " + os.environ["ODD_TOKEN"])
+        elif how == "named":
+            print("the address is", os.environ["ODD_PLACE"])
+            raise ValueError("no way to " + os.environ["ODD_PLACE"] + " with hunter@2hunter@2")
+        elif how == "long":
+            raise ValueError("no such table\\n" + "SQL " * 500)
         elif how == "address":
             raise ValueError("no postgresql://me:hunter2@host/runs, nor http://host/a@b")
         elif how == "child":
@@ -80,7 +85,9 @@ def test_a_sink_that_hangs_is_killed_with_all_that_it_started(odd):
     before = psutil.Process(process._process.pid)
     assert "no answer within 1 s" in process.call(*result("child")).error
     assert not before.is_running()
-    assert [p for p in psutil.process_iter() if _group(p.pid) == before.pid] == []
+    wait_until(
+        lambda: not [p for p in psutil.process_iter() if _group(p.pid) == before.pid]
+    )  # whoever adopts it buries it
     assert process.call(*result("fine")).error == ""
 
 
@@ -106,6 +113,21 @@ def test_the_values_of_secrets_are_in_no_log_and_no_message(odd, monkeypatch):
     assert process.call(*result("fine")).error == ""
     assert "the token is $ODD_TOKEN" in process.log.read_text()
     assert "0123456789" not in process.log.read_text()
+
+
+def test_what_the_variables_named_in_a_configuration_hold_is_in_no_log_and_no_message(packaged, worker, monkeypatch):
+    packaged(ODD, odd="Odd")
+    monkeypatch.setenv("ODD_PLACE", "postgresql://me:hunter%402hunter%402@host/runs")
+    process = worker({"class_name": "odd", "place_env": "ODD_PLACE"})
+    assert process.call(*result("named")).error == "ValueError: no way to $ODD_PLACE with $ODD_PLACE"
+    assert "the address is $ODD_PLACE" in process.log.read_text()
+
+
+def test_a_long_error_is_a_line_and_all_of_it_is_in_the_log(odd):
+    process = odd()
+    error = process.call(*result("long")).error
+    assert error.startswith("ValueError: no such table SQL SQL") and error.endswith("...") and len(error) == 250
+    assert "SQL " * 500 in process.log.read_text()
 
 
 def test_who_hands_over_never_waits(odd):

@@ -150,6 +150,7 @@ def test_a_variable_of_sbatch_does_not_outdo_the_plan():
         "SBATCH_JOB_NAME": "x",
         "SBATCH_CLUSTERS": "another",
         "SBATCH_ACCOUNT": "mine",
+        "OELLM_BENCH_SINK_SLACK_WEBHOOK_URL": "no job's affair",
     }
     assert submission_environment(inherited, SCRIPT) == {"SBATCH_ACCOUNT": "mine"}
 

@@ -13,7 +13,7 @@ from oellm_bench.schedulers.embedded.identity import MARK
 from oellm_bench.schedulers.embedded.placement import Allocation, Shape
 from oellm_bench.schedulers.embedded.spec import JobSpec
 from oellm_bench.schedulers.embedded.store import Job
-from oellm_bench.shell import is_secret_name
+from oellm_bench.shell import OF_SINKS, is_secret_name
 
 CLUSTER_NAME = "embedded"
 DEFAULT_PARTITION = "embedded"
@@ -32,7 +32,11 @@ class ArrayShape:
 
 def keepable(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """Return what of a submitter's environment may be written down, and the names of its secrets."""
-    inherited = {name: value for name, value in environment.items() if name != MARK and not _OF_A_JOB.fullmatch(name)}
+    inherited = {
+        name: value
+        for name, value in environment.items()
+        if name != MARK and not name.startswith(OF_SINKS) and not _OF_A_JOB.fullmatch(name)
+    }
     secret_names = sorted(name for name in inherited if is_secret_name(name))
     return {name: value for name, value in inherited.items() if name not in secret_names}, secret_names
 
