@@ -69,7 +69,7 @@ def _cells(row: Row) -> tuple[object, ...]:
 
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
-    yield f"{counted(comparison)}; {len(comparison.choice.history)} earlier sessions of history"
+    yield f"{counted(comparison)}; {len(comparison.choice.history)} sessions of history before the baseline"
     yield from entries_told(comparison)
     yield from left_out(comparison)
     for item in comparison.environment:

@@ -51,7 +51,7 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=10,
         metavar="N",
-        help="earlier sessions that tell of the spread between sessions (default: 10; 0: none)",
+        help="sessions before the baseline that tell of the spread between sessions (default: 10; 0: none)",
     )
 
 

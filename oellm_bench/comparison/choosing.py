@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ MOST_LOOKED_AT = 50  # earlier sessions; older ones tell of another time
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A baseline, and why it is that one; `history`: earlier sessions on the same hardware, the newest first."""
+    """A baseline, and why it is that one; `history`: sessions before both on the same hardware, the newest first."""
 
     baseline: Measured
     why: str
@@ -30,7 +30,8 @@ def choose(subject: Measured, given: Session | None, earlier: Earlier, most: int
     `most`: how many sessions of history. Raises UsageError where there is nothing to compare with.
     """
     baseline, why = _baseline(subject, given, earlier)
-    like = (other for other in earlier if other.finished and other.session.id != baseline.session.id)
+    # Those after the baseline are under suspicion themselves: a change that stays would pass for noise.
+    like = (other for other in earlier.before(baseline) if other.finished)
     alike = (other for other in like if other.environment.fingerprint == subject.environment.fingerprint)
     return Choice(baseline=baseline, why=why, history=tuple(itertools.islice(alike, most)))
 
@@ -38,20 +39,32 @@ def choose(subject: Measured, given: Session | None, earlier: Earlier, most: int
 class Earlier:
     """The sessions of the campaign before a session, the newest first; each is read once, and only when asked for.
 
-    `most`: how many of them there are at the most.
+    `most`: how many of them there are at the most, counted from the session, or from one before it.
     """
 
     def __init__(self, subject: Measured, most: int = MOST_LOOKED_AT) -> None:
-        of = subject.session
-        before = [s for s in campaign_sessions(of) if (s.created_at, s.id) < (of.created_at, of.id)]
-        self._unread = all_measured(reversed(before[-most:] if most else []))
-        self._read: list[Measured] = []
+        self._sessions = [s for s in reversed(campaign_sessions(subject.session)) if _is_before(s, subject.session)]
+        self._most = most
+        self._read: dict[str, Measured | None] = {}
 
     def __iter__(self) -> Iterator[Measured]:
-        yield from self._read
-        for found in self._unread:
-            self._read.append(found)
-            yield found
+        return self._measured(self._sessions)
+
+    def before(self, other: Measured) -> Iterator[Measured]:
+        """Yield those that are also before the other session."""
+        return self._measured([session for session in self._sessions if _is_before(session, other.session)])
+
+    def _measured(self, sessions: Sequence[Session]) -> Iterator[Measured]:
+        for session in sessions[: self._most]:
+            if session.session_dir not in self._read:
+                self._read[session.session_dir] = next(all_measured([session]), None)
+            found = self._read[session.session_dir]
+            if found is not None:
+                yield found
+
+
+def _is_before(one: Session, other: Session) -> bool:
+    return (one.created_at, one.id) < (other.created_at, other.id)
 
 
 def _baseline(subject: Measured, given: Session | None, earlier: Iterable[Measured]) -> tuple[Measured, str]:

@@ -27,7 +27,7 @@ class Settings:
     """What is compared, and how.
 
     `metrics`, `entries`: patterns; without the former all that scripts report, and the run time. `rules`: by pattern,
-    before those of the session. `history`: how many earlier sessions may tell of the spread between sessions.
+    before those of the session. `history`: how many sessions before the baseline may tell of the spread between sessions.
     """
 
     metrics: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.recorded import MACHINE, record
 from oellm_bench.comparison.baseline import Baseline, read_baseline, write_baseline
+from oellm_bench.comparison.choosing import MOST_LOOKED_AT
 from oellm_bench.comparison.compare import Comparison, Settings, compare
 from oellm_bench.comparison.references import with_references
 from oellm_bench.comparison.samples import measured
@@ -206,6 +207,37 @@ def test_earlier_sessions_tell_of_noise_where_samples_are_few(night: Recorder) -
     }
     alone = compare(night(9, {"a": runs(900, seed=10, count=1)}), None, Settings(history=0))
     assert verdicts(alone) == {("a", "tokens_per_s"): Verdict.INCONCLUSIVE}
+
+
+def test_what_stays_slow_stays_worse_until_the_baseline_moves(night: Recorder) -> None:
+    """Sessions after the baseline tell nothing of noise: slow ones among them would hide those that follow."""
+
+    def groups(level: float, day: int) -> dict[str, Any]:
+        return {name: runs(level, seed=100 * day + place) for place, name in enumerate("abcd")}
+
+    good = [night(day, groups(1000, day)) for day in range(8)]
+    base = good[6]
+    write_baseline(base.state_layout, "p", Baseline(session=base.id, session_dir=base.session_dir, set_at=1.0))
+    for day in range(8, 15):
+        found = compare(night(day, groups(905, day)), None, Settings())
+        assert set(verdicts(found).values()) == {Verdict.WORSE}, day
+        assert [other.session.id for other in found.choice.history] == [session.id for session in good[5::-1]]
+    assert not compare(good[7], None, Settings()).is_worse
+    assert not compare(night(15, groups(905, 15)), found.session.session, Settings()).is_worse
+
+
+def test_a_baseline_of_long_ago_keeps_its_history(night: Recorder) -> None:
+    good = [night(day, {"a": runs(1000, seed=day, count=1)}) for day in range(6)]
+    for day in range(6, 6 + MOST_LOOKED_AT):
+        last = night(day, {"a": runs(900, seed=day, count=1)})
+    found = compare(last, good[-1], Settings())
+    assert len(found.choice.history) == 5 and found.is_worse
+
+
+def test_a_session_after_the_one_compared_is_no_history_of_it(night: Recorder) -> None:
+    days = [night(day, {"a": runs(1000, seed=day)}) for day in range(5)]
+    found = compare(days[2], days[4], Settings())
+    assert [other.session.id for other in found.choice.history] == ["p_day001", "p_day000"]
 
 
 def test_the_history_of_a_metric_has_a_point_for_each_session_and_its_changes(night: Recorder) -> None:
