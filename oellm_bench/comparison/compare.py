@@ -27,7 +27,8 @@ class Settings:
     """What is compared, and how.
 
     `metrics`, `entries`: patterns; without the former all that scripts report, and the run time. `rules`: by pattern,
-    before those of the session. `history`: how many sessions before the baseline may tell of the spread between sessions.
+    before those of the session. `history`: how many sessions before the baseline may tell of the spread between
+    sessions.
     """
 
     metrics: tuple[str, ...] = ()
@@ -140,7 +141,7 @@ def compare_with(subject: Measured, choice: Choice, settings: Settings) -> Compa
     rules = _rules(session, settings)
     before, after = choice.baseline.groups, subject.groups
     entries = _selected([*dict.fromkeys((*after, *before))], settings.entries, "entry")
-    both = [entry for entry in entries if entry in before and entry in after]
+    both = _common(subject, choice.baseline, entries, settings)
     found = [(entry, metric) for entry in both for metric in _metrics(before[entry], after[entry], settings.metrics)]
     if settings.metrics and not found:
         known = {metric for entry in both for metric in (*before[entry].figures, *after[entry].figures)}
@@ -158,7 +159,7 @@ def compare_with(subject: Measured, choice: Choice, settings: Settings) -> Compa
         failing=tuple(entry for entry in both if _fails_now(before[entry], after[entry])),
         gone=tuple(entry for entry in entries if entry not in after),
         new=tuple(entry for entry in entries if entry not in before),
-        left_out=tuple(_left_out(found, before, after)),
+        left_out=(*_left_out(found, before, after), *_not_run(entries, before, after)),
         environment=tuple(difference(choice.baseline.environment, subject.environment)),
     )
 
@@ -180,6 +181,16 @@ def _selected(names: Sequence[str], patterns: Sequence[str], kind: str) -> list[
         if not fnmatch.filter(names, pattern):
             raise UsageError(f"no {kind} is called '{pattern}'; {nearest(pattern, names)}")
     return [n for n in names if not patterns or any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)]
+
+
+def _common(subject: Measured, baseline: Measured, entries: Sequence[str], settings: Settings) -> list[str]:
+    """Return the entries that are in both. Raises UsageError where there is none."""
+    both = [entry for entry in entries if entry in baseline.groups and entry in subject.groups]
+    if both:
+        return both
+    asked = f" that --entry {', '.join(settings.entries)} asks for" if settings.entries else ""
+    what = f"{subject.session.id} and {baseline.session.id} have no entry in common{asked}"
+    raise UsageError(f"{what}: nothing can be compared; name other sessions, `oellm-bench sessions` lists them")
 
 
 def _metrics(before: Group, after: Group, patterns: Sequence[str]) -> list[str]:
@@ -222,7 +233,18 @@ def _left_out(
                 yield {"entry": entry, "metric": metric, "reason": f"no number in {name}: {text}"}
             elif not side.figures.get(metric) and metric not in side.unusable and side.ran:
                 yield {"entry": entry, "metric": metric, "reason": f"missing in {name}"}
-    for entry in dict.fromkeys((*after, *before)):
-        for groups, name in ((after, "this session"), (before, "the baseline")):
-            if entry in groups and not groups[entry].ran:
-                yield {"entry": entry, "metric": "", "reason": f"nothing ran well in {name}"}
+
+
+def _not_run(
+    entries: Sequence[str], before: Mapping[str, Group], after: Mapping[str, Group]
+) -> Iterator[dict[str, str]]:
+    for entry in entries:
+        sides = (("this session", after.get(entry)), ("the baseline", before.get(entry)))
+        told = {side: _why_no_sample(group) for side, group in sides if group is not None and not group.ran}
+        if len(told) == len(sides) and len(set(told.values())) == 1:
+            told = {"both sessions": told["this session"]}
+        yield from ({"entry": entry, "metric": "", "reason": f"{why} in {side}"} for side, why in told.items())
+
+
+def _why_no_sample(group: Group) -> str:
+    return "failed as expected" if group.as_expected == group.planned else "nothing ran well"

@@ -20,7 +20,7 @@ def test_two_equal_nights_are_no_worse(cli, nights):
     done = cli("compare")
     assert done.rc == 0, done.stderr
     assert "p_day002 against p_day001: it is the last good session before this one" in done.stderr
-    assert " same " in done.stdout and "2 same; 0 earlier sessions of history" in done.stdout
+    assert " same " in done.stdout and "2 same; 0 sessions of history before the baseline" in done.stdout
 
 
 def test_what_changed_around_a_session_is_told(cli, nights, tmp_path):

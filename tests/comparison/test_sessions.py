@@ -130,6 +130,31 @@ def test_a_repetition_that_missed_a_requirement_is_a_sample(night: Recorder) -> 
     assert len(group.figures["tokens_per_s"]) == 2
 
 
+def test_sessions_without_an_entry_in_common_are_not_compared(night: Recorder) -> None:
+    first = night(1, {"a": runs(1000)})
+    last = night(2, {"b": runs(1000), "c": runs(1000)})
+    with pytest.raises(UsageError, match="p_day002 and p_day001 have no entry in common"):
+        compare(last, first, Settings())
+    night(3, {"a": runs(1000)})
+    with pytest.raises(UsageError, match="no entry in common that --entry b asks for"):
+        compare(night(4, {"a": runs(1000), "b": runs(1000)}), None, Settings(entries=("b",)))
+
+
+def test_what_did_not_run_is_told_once_and_only_where_it_is_asked_for(night: Recorder) -> None:
+    groups = {"a": runs(1000), "b": [ErrorMode.CRASH] * 2, "c": [ErrorMode.CRASH] * 2}
+    baseline, last = (night(day, groups) for day in (1, 2))
+    for session in (baseline, last):
+        plan = json.loads(session.layout.sweep.read_text())
+        for entry in plan["entries"]:
+            entry["expected_failure"] = "issue 7" if entry["group"] == "c" else ""
+        session.layout.sweep.write_text(json.dumps(plan))
+    assert [dict(item) for item in compare(last, baseline, Settings()).left_out] == [
+        {"entry": "b", "metric": "", "reason": "nothing ran well in both sessions"},
+        {"entry": "c", "metric": "", "reason": "failed as expected in both sessions"},
+    ]
+    assert compare(last, baseline, Settings(entries=("a",))).left_out == ()
+
+
 def test_gone_and_new_entries_and_metrics_are_told(night: Recorder) -> None:
     night(1, {"a": runs(1000, gone_s=1.0), "old": runs(1000)})
     found = compare(night(2, {"a": runs(1000, new_s=1.0), "young": runs(1000)}), None, Settings())
