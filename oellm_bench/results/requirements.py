@@ -12,6 +12,7 @@ from oellm_bench.core.reference import Reference, parse_reference
 from oellm_bench.core.requirement import Requirement
 
 _LONGEST_VALUE = 60  # characters of a value that a message quotes
+_DIGITS, _MOST_DIGITS = 6, 17  # significant ones; 17 tell any two floats apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def required(requirement: Requirement) -> str:
     reference = _reference(requirement)
     if reference is not None:
         ends = (("at least", reference.lowest), ("at most", reference.highest))
-        given.extend(f"{word} {end:.6g} {reference.unit}".rstrip() for word, end in ends if end is not None)
+        given.extend(f"{word} {_shown(end)} {reference.unit}".rstrip() for word, end in ends if end is not None)
     return " and ".join(given) or ("relative to the baseline" if _is_open(requirement) else "to be there")
 
 
@@ -98,7 +99,8 @@ def _exact(requirement: Requirement, value: Any) -> list[str]:
     wanted = requirement.exact_value
     if _kind(value) == _kind(wanted) and value == wanted:
         return []
-    text = f"{requirement.metric}: {_shown(value)} is not exact_value {_shown(wanted)}"
+    shown, bound = _apart(value, wanted)
+    text = f"{requirement.metric}: {shown} is not exact_value {bound}"
     if _is_number(value) and isinstance(wanted, int | float) and _is_number(wanted):
         text += f", off by {_difference(abs(value - wanted), wanted)}"
     return [text]
@@ -111,11 +113,11 @@ def _range(requirement: Requirement, value: Any) -> list[str]:
     messages = []
     # `not >=` rather than `<`: a bound that is NaN then never holds.
     if low is not None and not value >= low:
-        messages.append(f"{name}: {_shown(value)} is below min_value {_shown(low)} by {_difference(low - value, low)}")
+        shown, bound = _apart(value, low)
+        messages.append(f"{name}: {shown} is below min_value {bound} by {_difference(low - value, low)}")
     if high is not None and not value <= high:
-        messages.append(
-            f"{name}: {_shown(value)} is above max_value {_shown(high)} by {_difference(value - high, high)}"
-        )
+        shown, bound = _apart(value, high)
+        messages.append(f"{name}: {shown} is above max_value {bound} by {_difference(value - high, high)}")
     return [*messages, *_against_reference(requirement, value)]
 
 
@@ -132,10 +134,11 @@ def _against_reference(requirement: Requirement, value: float) -> list[str]:
     else:
         return []
     source = f", of baseline {requirement.reference_session}" if requirement.reference_session else ""
-    told = f"reference {reference.value:.6g}{unit} {100 * (share or 0.0):+.4g} %"
+    told = f"reference {_shown(reference.value)}{unit} {100 * (share or 0.0):+.4g} %"
     off = _difference(abs(value - (reference.value or 0.0)), reference.value or 0.0, unit)
     by = _difference(abs(value - bound), bound, unit)
-    return [f"{name}: {value:.6g}{unit} is {word} {bound:.6g}{unit} by {by}; {told}{source}, off by {off}"]
+    shown, limit = _apart(value, bound)
+    return [f"{name}: {shown}{unit} is {word} {limit}{unit} by {by}; {told}{source}, off by {off}"]
 
 
 def _reference(requirement: Requirement) -> Reference | None:
@@ -164,6 +167,16 @@ def _kind(value: Any) -> type:
     return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
 
 
-def _shown(value: Any) -> str:
-    text = f"{value:.12g}" if _is_number(value) else repr(value)
+def _apart(value: Any, bound: Any) -> tuple[str, str]:
+    """Return both as they are shown, with so many digits that they differ."""
+    found = ((_shown(value, digits), _shown(bound, digits)) for digits in range(_DIGITS, _MOST_DIGITS + 1))
+    return next((texts for texts in found if texts[0] != texts[1]), (_shown(value), _shown(bound)))
+
+
+def _shown(value: Any, digits: int = _DIGITS) -> str:
+    if not _is_number(value):
+        text = repr(value)
+    else:
+        whole = len(str(abs(int(value))))
+        text = f"{value:.{whole if digits < whole <= _MOST_DIGITS else digits}g}"
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -22,8 +22,15 @@ MET = [
     ({}, 0),
 ]
 
+REFERENCE = "m: 911.943 rows/s is below 950 rows/s by 38.0568 rows/s (4.0 %); "
+REFERENCE += "reference 1000 rows/s -5 %, off by 88.0568 rows/s (8.8 %)"
 UNMET = [
     ({"min_value": 900}, 812.4, "m: 812.4 is below min_value 900 by 87.6 (9.7 %)"),
+    ({"min_value": 900}, 894.183897548, "m: 894.184 is below min_value 900 by 5.8161 (0.6 %)"),
+    ({"reference": [1000, -0.05, None, "rows/s"]}, 911.94321, REFERENCE),
+    ({"max_value": 2.5}, 2.50000001, "m: 2.50000001 is above max_value 2.5 by 1e-08 (0.0 %)"),
+    ({"min_value": 123456789}, 123456788.25, "m: 123456788 is below min_value 123456789 by 0.75 (0.0 %)"),
+    ({"max_value": math.nan}, 1.23456789, "m: 1.23457 is above max_value nan by nan"),
     ({"max_value": 2}, 3, "m: 3 is above max_value 2 by 1 (50.0 %)"),
     ({"max_value": 0}, 3, "m: 3 is above max_value 0 by 3"),
     ({"min_value": -2}, -3, "m: -3 is below min_value -2 by 1 (50.0 %)"),
@@ -41,6 +48,7 @@ UNMET = [
     ({"exact_value": "1"}, 1, "m: 1 is not exact_value '1'"),
     ({"exact_value": "nan"}, math.nan, "m: nan is not exact_value 'nan'"),
     ({"exact_value": math.nan}, math.nan, "m: nan is not exact_value nan"),
+    ({"exact_value": "x" * 99}, "x" * 98, f"m: '{'x' * 59}... is not exact_value '{'x' * 59}..."),
     ({}, math.nan, "m: nan is not a finite number, required: to be there"),
 ]
 
