@@ -114,16 +114,23 @@ def find_session(reference: str | None) -> Session:
             return newest
         raise UsageError("none of the known sessions can be read")
     assert reference is not None
+    found = _named(reference)
+    if found is None:
+        raise UsageError(f"no session '{reference}'; {nearest(reference, [*known])}; `oellm-bench sessions` lists them")
+    return found
+
+
+def _named(reference: str) -> Session | None:
+    """Return the session of that name or in that folder, None where there is none."""
     if Path(reference).is_dir():
         return read_session(Path(reference))
+    known = {path.name: path for path in known_sessions()}
     matches = [path for name, path in known.items() if reference in (name, name.rsplit("_", 1)[-1])]
     matches = matches or [path for name, path in known.items() if name.startswith(reference)]
     if len(matches) > 1:
         names = ", ".join(path.name for path in matches[:5])
         raise UsageError(f"'{reference}' fits {len(matches)} sessions ({names}, ...); give more of the name, or `last`")
-    if not matches:
-        raise UsageError(f"no session '{reference}'; {nearest(reference, [*known])}; `oellm-bench sessions` lists them")
-    return read_session(matches[0])
+    return read_session(matches[0]) if matches else None
 
 
 def sessions_in(folders: Iterable[Path]) -> Iterator[Session]:
@@ -215,9 +222,28 @@ def _candidates(base_output_dir: Path, project: str) -> Iterator[Session]:
 
 
 def campaign_of(reference: str | None) -> Session:
-    """Return the newest session of the project of that name, else what `find_session` finds. Raises UsageError."""
-    named = (session for session in sessions_in(known_sessions()) if session.project == reference)
-    return next(named, None) or find_session(reference)
+    """Return the newest session of the project of that name, else what `find_session` finds.
+
+    Raises UsageError, also where projects of that name have several state folders.
+    """
+    if reference in (None, "last"):
+        return find_session(reference)
+    assert reference is not None
+    known = list(sessions_in(known_sessions()))
+    campaigns: dict[str, Session] = {}
+    for session in known:
+        if session.project == reference:
+            campaigns.setdefault(session.state_dir, session)
+    if len(campaigns) > 1:
+        newest = ", ".join(session.session_dir for session in campaigns.values())
+        what = f"{len(campaigns)} campaigns are called '{reference}', each with its own state folder"
+        raise UsageError(f"{what}; give a session of the one that is meant, the newest of each: {newest}")
+    found = next(iter(campaigns.values()), None) or _named(reference)
+    if found is None:
+        names = [*dict.fromkeys(session.project for session in known), *(session.id for session in known)]
+        fix = "`oellm-bench sessions` lists them"
+        raise UsageError(f"no project or session '{reference}'; {nearest(reference, names)}; {fix}")
+    return found
 
 
 def campaign_sessions(session: Session) -> list[Session]:

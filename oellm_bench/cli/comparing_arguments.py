@@ -69,8 +69,9 @@ def baseline_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--force", action="store_true", help="take a session that did not pass")
     for name, text in (("show", "which session it is"), ("clear", "have none")):
         action = actions.add_parser(name, help=text)
-        _reference(action, "SESSION|PROJECT", f"{_PROJECT} (default: last)", optional=True)
-        if name == "show":
+        shows = name == "show"
+        _reference(action, "SESSION|PROJECT", f"{_PROJECT} (default: last)" if shows else _PROJECT, optional=shows)
+        if shows:
             action.add_argument("--json", action="store_true", help="print as JSON")
 
 

@@ -58,6 +58,9 @@ def test_the_history_of_a_project_is_printed_with_a_line(cli, nights):
         (("history", "p", "--metric", "tokens"), "no session of p has a metric 'tokens'"),
         (("history", "p"), "--metric"),
         (("baseline",), "set|show|clear"),
+        (("baseline", "clear"), "SESSION|PROJECT"),
+        (("baseline", "show", "nope"), "no project or session 'nope'; valid: p, p_day001, p_day002"),
+        (("history", "p_day00", "--metric", "windows"), "fits 2 sessions"),
     ],
 )
 def test_wrong_use_is_told(cli, nights, arguments, message):
@@ -74,3 +77,15 @@ def test_a_session_that_did_not_pass_is_no_baseline(cli, nights, tmp_path):
     assert "which had not passed" in cli("baseline", "show", "p").stderr
     assert cli("baseline", "clear", "p").rc == 0
     assert cli("baseline", "show", "--json").json["baseline"] is None
+
+
+def test_a_project_of_several_state_folders_is_not_guessed(cli, nights, tmp_path):
+    other = record(tmp_path / "elsewhere", {"a": RUNS}, day=3)
+    for verb in (("history", "p", "--metric", "windows"), ("baseline", "show", "p"), ("baseline", "clear", "p")):
+        refused = cli(*verb)
+        assert refused.rc == 2
+        assert "2 campaigns are called 'p'" in refused.stderr
+        assert all(session.session_dir in refused.stderr for session in (other, nights[1]))
+    told = cli("history", other.session_dir, "--metric", "windows", "--json").json["series"]
+    assert [point["session"] for point in told[0]["points"]] == ["p_day003"]
+    assert cli("baseline", "show", nights[0].id).rc == 0
