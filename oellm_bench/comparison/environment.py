@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from oellm_bench.core.layout import EntryLayout
@@ -118,6 +119,9 @@ def _versions(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     container = machine.get("container")
     if isinstance(container, Mapping):
         yield "container", str(container.get("sha256") or container.get("sif_id") or container.get("image") or "")
+    scripts = machine.get("scripts")
+    for path, checksum in scripts.items() if isinstance(scripts, Mapping) else ():
+        yield f"script {Path(path).name}", str(checksum)[:12]
     for key in ("gpu_driver", "cuda_driver", "kernel"):
         if machine.get(key):
             yield key, str(machine[key])

@@ -138,6 +138,7 @@ class Attempt:
             environment.update(more)
             argv = (*launcher, self._listed_python, str(self.payload), "packages")
         return Task(
+            argv=list(self.entry.argv),
             root=root,
             entry_dir=str(self.layout.root),
             attempt=self.number,

@@ -69,6 +69,13 @@ def test_a_slower_night_is_found_and_its_requirement_not_met(nightly):
     assert row["interval"][0] < row["difference"] < row["interval"][1] < -0.08
     assert "it is the baseline of c" in compared.stderr
 
+    assert document["environment"]["difference"] == []
+    script = campaign.folder / "measure.py"
+    script.write_text(f"{script.read_text()}# edited\n")
+    assert campaign.run("run", "-o", "sweep.base_values.level=901").returncode == 1
+    changed = json.loads(campaign.run("compare", "--json").stdout)["environment"]["difference"]
+    assert [item["what"] for item in changed] == ["script measure.py"]
+
     table = campaign.run("compare")
     assert table.returncode == 1 and " worse " in table.stdout
     markdown = campaign.run("compare", "--md")
@@ -76,9 +83,9 @@ def test_a_slower_night_is_found_and_its_requirement_not_met(nightly):
     assert "| e | tokens_per_s | worse |" in markdown.stdout
 
     shown = campaign.run("history", "c", "--metric", "tokens_per_s")
-    assert shown.returncode == 0 and shown.stdout.count("c_2") == 2
+    assert shown.returncode == 0 and shown.stdout.count("c_2") == 3
     series = json.loads(campaign.run("history", "last", "--metric", "tokens_per_s", "--json").stdout)
-    assert [point["n"] for point in series["series"][0]["points"]] == [4, 4]
+    assert [point["n"] for point in series["series"][0]["points"]] == [4, 4, 4]
 
     refused = campaign.run("baseline", "set", "last")
     assert refused.returncode == 2 and "did not pass (e)" in refused.stderr
