@@ -1,7 +1,7 @@
 """What was found wrong with the tool that these matrices were written for: here it is right.
 
 Elsewhere: heads that die or never come up, Ray's tokens and spilled objects (tests/job/test_run_entry_ray.py), figures
-counted once after a fan-out (tests/job/test_task_stages.py), MLflow and Google Drive (tests/sinks), the merging of files
+counted once after a fan-out (tests/job/test_task_stages.py), MLflow and Google Drive (tests/sinks), files as one matrix
 (test_merging.py).
 """
 
