@@ -32,6 +32,7 @@ def test_ten_jobs_keep_their_exit_codes(real):
     assert sorted(real.ended_modes()) == ["crash"] * 9 + ["success"]
 
 
+@pytest.mark.soak
 def test_an_array_over_the_clusters_limit_keeps_every_exit_code(real):
     real.write(
         slurm={"array": True, "max_parallel": 5},

@@ -46,6 +46,7 @@ def test_authentication_that_stops_changes_no_verdict(fragile):
     fragile.assert_each_succeeded_once(4)
 
 
+@pytest.mark.soak
 def test_authentication_that_is_away_during_sbatch_leads_to_no_duplicate(fragile):
     fragile.write(backend=shell("true"), sweep={"axes": {"n": list(range(3))}}, monitoring={"interval_s": 1.0})
     fragile.cluster.fault("munged", "kill")

@@ -38,6 +38,7 @@ def test_the_monitor_is_a_job_once_and_ends_with_the_session(real):
     assert late.returncode == 2 and "is over" in late.stderr
 
 
+@pytest.mark.soak
 def test_before_its_limit_it_requeues_itself_and_goes_on(real):
     """A limit of two minutes: SLURM's warning comes a minute and more before it, the campaign lasts longer."""
     real.write(
