@@ -15,6 +15,7 @@ from typing import Any
 from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.core.resources import RayHead
+from oellm_bench.job.scripts import script_checksums
 from oellm_bench.launchers.prefix import on_every_node, once_inside, with_environment
 from oellm_bench.observer.task import Task
 
@@ -138,7 +139,7 @@ class Attempt:
             environment.update(more)
             argv = (*launcher, self._listed_python, str(self.payload), "packages")
         return Task(
-            argv=list(self.entry.argv),
+            scripts=script_checksums(self.entry.argv, self.cwd, self.layout.root),
             root=root,
             entry_dir=str(self.layout.root),
             attempt=self.number,

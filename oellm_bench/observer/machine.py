@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import platform
 import re
@@ -26,7 +25,6 @@ SCHEMA_VERSION = 1
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LIMITS = {"open_files": resource.RLIMIT_NOFILE, "locked_memory_bytes": resource.RLIMIT_MEMLOCK}
-_LARGEST_SCRIPT, _ELF_MAGIC = 1 << 20, b"\x7fELF"
 _SIF_MAGIC, _SIF_ID_AT = b"SIF_MAGIC\0", 64
 
 
@@ -57,31 +55,13 @@ def describe(task: Task, environment: Mapping[str, str], gpus: Mapping[str, Any]
         "gpu_driver": gpus.get("driver"),
         "cuda_driver": gpus.get("cuda"),
         "container": image_identity(task.image) if task.image else None,
-        "scripts": script_checksums(task),
+        "scripts": task.scripts,
         "git": _git(Path(task.session_file)),
         "oellm_bench": oellm_bench.__version__,
         "python": platform.python_version(),
         "slurm": {name: value for name, value in sorted(environment.items()) if _is_shown(name, "SLURM_")},
         "environment": {name: environment[name] for name in (*_DEVICES, *_THREADS) if name in environment},
     }
-
-
-def script_checksums(task: Task) -> dict[str, str]:
-    """Return the SHA-256 of each script that the command names, by path: files below 1 MiB that are no programs.
-
-    Files in the entry's own folder are left out: those are made anew by each attempt.
-    """
-    found: dict[str, str] = {}
-    for argument in task.argv:
-        with contextlib.suppress(OSError, ValueError):  # an argument may be any text
-            path = Path(task.cwd, argument).resolve()
-            if path.is_relative_to(Path(task.entry_dir).resolve()):
-                continue
-            if path.is_file() and path.stat().st_size < _LARGEST_SCRIPT:
-                content = path.read_bytes()
-                if not content.startswith(_ELF_MAGIC):
-                    found[str(path)] = hashlib.sha256(content).hexdigest()
-    return found
 
 
 def image_identity(image: str) -> dict[str, Any]:

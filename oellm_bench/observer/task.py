@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Task:
     """One attempt to watch.
 
-    `argv` is the command, without launchers.
+    `scripts`: checksums of the files that the command names, by path.
     `root` is the process whose descendants are watched, `entry_dir` and `attempt` tell those that srun has started.
     `stop_order`: the file that says that it will be cancelled for a stall (empty: nobody wants the stacks).
     `packages_argv` lists what is installed (empty: nobody wants to know), run in `cwd`;
@@ -17,7 +17,7 @@ class Task:
     `progress`: a regular expression with a group `iteration`, looked for in `logs`; empty: none.
     """
 
-    argv: list[str]
+    scripts: dict[str, str]
     root: int
     entry_dir: str
     attempt: int
