@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.sinks.slack_server import SlackServer
+
 # Without `ray:` an entry gets a head of its own; most of these tests are not about that.
 NO_RAY = "ray: {enabled: false}\n"
 
@@ -290,3 +292,19 @@ def test_example_3_wants_the_variable_of_its_sink(matrix):
     said = matrix.refused("--config", "config.yaml", env={"SLACK_WEBHOOK_URL": ""})
     assert "SLACK_WEBHOOK_URL" in said
     assert "config.yaml:" in said
+
+
+@pytest.mark.ray
+def test_example_3_runs_with_a_head_of_that_size_and_both_sinks_are_told(matrix):
+    matrix.script("common_crawl_benchmark")
+    matrix.write("config.yaml", EXAMPLE_3)
+    slack = SlackServer()
+    try:
+        call = ("run", "--config", "config.yaml", "--session-name", "nightly-run")
+        done = matrix.run(*call, env={"SLACK_WEBHOOK_URL": slack.hook_url}, timeout=300)
+    finally:
+        slack.close()
+    assert done.returncode == 0, done.stderr
+    assert len(slack.hooked) == 1
+    assert (matrix.root / "mlflow.db").is_file()
+    assert matrix.result("nightly-run", "cc_extraction")["params"]["ray"]
