@@ -9,11 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import yaml
 
 from oellm_bench import shell
 from oellm_bench.checking import missing_inputs, sink_problems
-from oellm_bench.cli.configuration import Prepared, compose, open_session, prepared
+from oellm_bench.cli.configuration import Finder, Prepared, compose, open_session, prepared
 from oellm_bench.cli.run import run_attached
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.clock import SystemClock, utc_stamp
@@ -108,7 +109,7 @@ def _unusable_sinks(points: Sequence[ConfiguredPoint]) -> list[Problem]:
     return [replace(problem, where=place(problem.where)) for problem in sink_problems(points[0].project.sinks)]
 
 
-def _in_folder(folder: Path) -> Any:
+def _in_folder(folder: Path) -> Finder:
     """Return a finder that knows just the session in a folder. It raises UsageError for one of another plan."""
 
     def find(campaign: Campaign) -> Session | None:
@@ -172,6 +173,4 @@ def _counted(plan: Plan) -> str:
 
 def _config_text(source: Source) -> str:
     """Return the merged matrix as it was read, secrets as the names of their variables."""
-    import yaml
-
     return yaml.safe_dump(source.document.plain(), sort_keys=False, allow_unicode=True)

@@ -10,7 +10,6 @@ from oellm_bench.comparison.baseline import read_baseline
 from oellm_bench.comparison.samples import Measured, measured
 from oellm_bench.core.layout import StateLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
-from oellm_bench.core.reference import Reference, parse_reference
 from oellm_bench.core.requirement import Requirement
 from oellm_bench.errors import BenchError
 from oellm_bench.session import read_session
@@ -23,7 +22,7 @@ def with_references(plan: Plan, state: StateLayout) -> Plan:
 
     Where there is no baseline, or it lacks the metric, that is said, and the requirement stays as it is: not judged.
     """
-    if not any(_is_open(requirement) for entry in plan.entries for requirement in entry.requirements):
+    if not any(requirement.is_open for entry in plan.entries for requirement in entry.requirements):
         return plan
     baseline = _baseline(plan.project, state)
     missing: dict[str, None] = {}
@@ -47,29 +46,20 @@ def _baseline(project: str, state: StateLayout) -> Measured | None:
 
 
 def _resolved(entry: PlannedEntry, baseline: Measured | None, missing: dict[str, None]) -> PlannedEntry:
-    if baseline is None or not any(map(_is_open, entry.requirements)):
+    if baseline is None or not any(requirement.is_open for requirement in entry.requirements):
         return entry
     group = entry.group or entry.name
     found: list[Requirement] = []
     for requirement in entry.requirements:
-        value = baseline.median(group, requirement.metric) if _is_open(requirement) else None
-        if _is_open(requirement) and value is None:
+        value = baseline.median(group, requirement.metric) if requirement.is_open else None
+        if requirement.is_open and value is None:
             missing[f"{requirement.metric} of {group}"] = None
         found.append(requirement if value is None else _with_value(requirement, value, baseline.session.id))
     return replace(entry, requirements=tuple(found))
 
 
 def _with_value(requirement: Requirement, value: float, session: str) -> Requirement:
-    reference = _reference(requirement)
+    reference = requirement.relative
     assert reference is not None
     parts = [value, reference.lower, reference.upper, reference.unit]
     return replace(requirement, reference=parts, reference_session=session)
-
-
-def _is_open(requirement: Requirement) -> bool:
-    reference = _reference(requirement)
-    return reference is not None and reference.value is None
-
-
-def _reference(requirement: Requirement) -> Reference | None:
-    return None if requirement.reference is None else parse_reference(requirement.reference)

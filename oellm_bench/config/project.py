@@ -82,15 +82,15 @@ def overlaid_points(composition: Composition, overlays: Sequence[Overlay]) -> li
     variant = composition.variants[0]
     sections = _Sections()
     base = _resolved(variant, sections)
-    typed = [key for key in variant.provenance.overrides if "." in key]
+    typed = {key: value for key in variant.provenance.overrides if "." in key for value in _values_at(base, key)}
     points: list[ConfiguredPoint] = []
     problems: dict[Problem, None] = {}
     for overlay in overlays:
         data, copied = dict(base), set[int]()
         for key, value in overlay.values.items():
             _set(data, key.split("."), value, copied)
-        for key in typed:
-            _set(data, key.split("."), _value_at(base, key), copied)
+        for key, value in typed.items():
+            _set(data, key.split("."), value, copied)
         own = replace(variant, provenance=OverlaidProvenance.over(variant.provenance, overlay.values, overlay.where))
         try:
             project = sections.project(data, own)
@@ -106,10 +106,14 @@ def overlaid_points(composition: Composition, overlays: Sequence[Overlay]) -> li
     return points
 
 
-def _value_at(data: Any, key: str) -> Any:
-    for part in key.split("."):
-        data = data[int(part)] if isinstance(data, list) else data[part]
-    return data
+def _values_at(data: Any, key: str) -> Iterator[Any]:
+    """Yield the value of a dotted key; nothing where it was taken out."""
+    try:
+        for part in key.split("."):
+            data = data[int(part)] if isinstance(data, list) else data[part]
+    except (LookupError, TypeError, ValueError):
+        return
+    yield data
 
 
 def normalised(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oellm_bench.core.option import option
-from oellm_bench.core.reference import parse_reference
+from oellm_bench.core.reference import Reference, parse_reference
 from oellm_bench.errors import Problem
 
 
@@ -28,6 +28,17 @@ class Requirement:
     reference_session: str = option("session that the value is from; filled in when it is planned", "")
     expected_failure: str = option("why this is expected not to be met; a miss then fails nothing", "")
 
+    @property
+    def relative(self) -> Reference | None:
+        """What `reference` says, None where there is none. Raises ValueError for one that says nothing."""
+        return None if self.reference is None else parse_reference(self.reference)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is relative to a baseline whose value is not known."""
+        relative = self.relative
+        return relative is not None and relative.value is None
+
 
 def requirement_problems(requirements: Sequence[Requirement]) -> list[Problem]:
     """Return the bounds that contradict each other, or that nothing can meet."""
@@ -46,7 +57,7 @@ def _problems(item: Requirement, where: str) -> Iterator[Problem]:
         yield Problem(what=what, where=where, fix="no value can meet both")
     if item.reference is not None:
         try:
-            parse_reference(item.reference)
+            _ = item.relative
         except ValueError as err:
             what, _, fix = str(err).partition("; ")
             yield Problem(what=what, where=f"{where}.reference", fix=fix)

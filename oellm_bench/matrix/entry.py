@@ -183,19 +183,7 @@ class EntryTranslation:
             name, _, inner = rest.partition(".")
             _, node = configurations(self._source.document.find("sinks"))[name]
             return f"{node.find(inner).where}: sinks.{rest}"
-        own = _KEYS.get(key.rsplit(".", 1)[0] if section == "backend" else section, "")
-        if section in ("backend", "project"):
-            own = rest.split(".")[0]
+        own = rest.split(".")[0] if section in ("backend", "project") else {"slurm": "sbatch"}.get(section, section)
         in_entry = self._source.document.find(self._key).get(own) is not None
         node = self._source.document.find(f"{self._key}.{own}.{rest}" if in_entry else own)
-        return f"{node.where}: {self._entry.name}.{own or key}"
-
-
-_KEYS: Mapping[str, str] = {
-    "ray": "ray",
-    "requirements": "requirements",
-    "sink_data": "sink_data",
-    "datasets": "datasets",
-    "paths": "paths",
-    "slurm": "sbatch",
-}
+        return f"{node.where}: {self._entry.name}.{own}"

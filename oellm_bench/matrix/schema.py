@@ -55,7 +55,7 @@ class MatrixDataset:
 class GpuStatsRecorder:
     """How GPUs are sampled while an entry runs."""
 
-    interval_s: float = option("time between two samples; 0: none", 5.0, unit="s")
+    interval_s: float = option("time between two samples; 0: that of capture.interval_s", 0.0, unit="s")
 
 
 @dataclass(frozen=True, kw_only=True)

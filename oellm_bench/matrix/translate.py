@@ -14,8 +14,8 @@ from oellm_bench.matrix.entry import EntryTranslation
 from oellm_bench.matrix.sinks import configurations
 from oellm_bench.matrix.source import Source
 
-# Where people who know the older tools look for these, in an entry's folder.
 _SINK_NAME = re.compile(r"[A-Za-z0-9_-]+")
+# Where people who know the older tools look for these, in an entry's folder.
 _LINKS = {"logs": "attempts/{attempt}"}
 _MERGED_LINKS = {
     **_LINKS,
@@ -29,22 +29,20 @@ _MERGED_LINKS = {
 def overlays(source: Source, base_binds: Sequence[str]) -> list[Overlay]:
     """Return one overlay for each run of each entry. Raises ConfigError with every problem of every entry."""
     problems = [*_whole_problems(source)]
-    found: list[Overlay] = []
+    found: dict[str, Overlay] = {}
     if not problems:
         shared = _shared(source, base_binds)
         for number, entry in enumerate(source.matrix.entries):
             made = EntryTranslation(source, entry, f"entries.{number}")
-            names = {overlay.name for overlay in found}
             for overlay in made.overlays(shared):
-                if overlay.name in names:
+                if found.setdefault(overlay.name, overlay) is not overlay:
                     what = f"two entries would be called '{overlay.name}': one of them by its repetitions"
                     where = source.document.find(f"entries.{number}.name").where
                     problems.append(Problem(what=what, where=where, fix="choose another name"))
-                found.append(overlay)
             problems += made.problems
     if problems:
         raise ConfigError(problems)
-    return found
+    return [*found.values()]
 
 
 def _whole_problems(source: Source) -> Iterator[Problem]:
@@ -95,8 +93,9 @@ def _shared(source: Source, base_binds: Sequence[str]) -> dict[str, Any]:
         "project.flat": True,
         "project.links": dict(_LINKS if source.older else _MERGED_LINKS),
         "project.merge_output": not source.older,
-        "capture.interval_s": matrix.gpu_stats_recorder.interval_s or 5.0,
     }
+    if matrix.gpu_stats_recorder.interval_s:
+        values["capture.interval_s"] = matrix.gpu_stats_recorder.interval_s
     if matrix.cleanup_timeout_s is not None:
         values["slurm.cleanup_s"] = matrix.cleanup_timeout_s
     if source.contained:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oellm_bench.core.metric import finite_number
-from oellm_bench.core.reference import Reference, parse_reference
+from oellm_bench.core.reference import Reference
 from oellm_bench.core.requirement import Requirement
 
 _LONGEST_VALUE = 60  # characters of a value that a message quotes
@@ -37,7 +37,7 @@ def judge(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> Ju
             told.extend(f"{message} (expected: {reason})" for message in found)
         else:
             missed.extend(found)
-        if _is_open(requirement):
+        if requirement.is_open:
             told.append(f"{requirement.metric}: not judged against the baseline, there was none when it was planned")
         elif reason and not found:
             told.append(f"{requirement.metric}: met, though it is expected not to be ({reason}): take that out")
@@ -64,7 +64,7 @@ def unmet(requirements: Sequence[Requirement], metrics: Mapping[str, Any]) -> tu
 
 def is_judged(requirement: Requirement) -> bool:
     """Tell whether there is a bound to hold a metric against: that of a baseline may not be known."""
-    return not _is_open(requirement) or (requirement.min_value, requirement.max_value) != (None, None)
+    return not requirement.is_open or (requirement.min_value, requirement.max_value) != (None, None)
 
 
 def limits(requirement: Requirement) -> tuple[float, ...]:
@@ -77,7 +77,7 @@ def limits(requirement: Requirement) -> tuple[float, ...]:
 
 def unit_of(requirement: Requirement) -> str:
     """Return the unit of the metric, empty where the requirement does not say."""
-    return "" if requirement.reference is None else parse_reference(requirement.reference).unit
+    return requirement.relative.unit if requirement.relative is not None else ""
 
 
 def required(requirement: Requirement) -> str:
@@ -92,7 +92,7 @@ def required(requirement: Requirement) -> str:
     if reference is not None:
         ends = (("at least", reference.lowest), ("at most", reference.highest))
         given.extend(f"{word} {_shown(end)} {reference.unit}".rstrip() for word, end in ends if end is not None)
-    return " and ".join(given) or ("relative to the baseline" if _is_open(requirement) else "to be there")
+    return " and ".join(given) or ("relative to the baseline" if requirement.is_open else "to be there")
 
 
 def _exact(requirement: Requirement, value: Any) -> list[str]:
@@ -143,14 +143,7 @@ def _against_reference(requirement: Requirement, value: float) -> list[str]:
 
 def _reference(requirement: Requirement) -> Reference | None:
     """Return the reference with its value, None where there is none, or one whose value is not known."""
-    if requirement.reference is None:
-        return None
-    reference = parse_reference(requirement.reference)
-    return None if reference.value is None else reference
-
-
-def _is_open(requirement: Requirement) -> bool:
-    return requirement.reference is not None and _reference(requirement) is None
+    return None if requirement.is_open else requirement.relative
 
 
 def _difference(amount: float, bound: float, unit: str = "") -> str:

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.sinks.base import Sink, SinkConfig
 from oellm_bench.sinks.drive_calls import DriveCalls, DriveFile, Exists
 from oellm_bench.sinks.drive_files import Content, Upload, chosen, opened
-from oellm_bench.sinks.needs import unset
+from oellm_bench.sinks.needs import not_installed, unset
 from oellm_bench.sinks.receipts import Receipts
 from oellm_bench.sinks.secrets import address_problems, name_problems
 
@@ -80,10 +79,7 @@ class GoogleDriveSink(Sink):
 
     def problems(self) -> Sequence[Problem]:
         """Return what is missing here: the libraries, the key."""
-        found: list[Problem] = []
-        if not (find_spec("google.auth") if find_spec("google") else None) or not find_spec("requests"):
-            fix = "pip install 'oellm-bench[gdrive]'"
-            found.append(Problem(what="google-auth and requests are not installed", fix=fix))
+        found = [*not_installed("google.auth", "gdrive"), *not_installed("requests", "gdrive")]
         if not self.config.service_account_file:
             found += unset(self.config.service_account_file_env, "service_account_file_env")
         elif not Path(self._key_file).is_file():

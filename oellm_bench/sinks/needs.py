@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 
@@ -17,7 +18,8 @@ def unset(variable: str, where: str) -> list[Problem]:
 
 def not_installed(module: str, extra: str) -> list[Problem]:
     """Return that a module is not there, and which extra of this package brings it."""
-    if importlib.util.find_spec(module) is not None:
-        return []
+    with contextlib.suppress(ModuleNotFoundError):  # of the package that it is in
+        if importlib.util.find_spec(module) is not None:
+            return []
     fix = f"pip install 'oellm-bench[{extra}]'"
     return [Problem(what=f"the package {module} is not installed", where="class_name", fix=fix)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from compoconf import register
@@ -12,7 +11,7 @@ from compoconf import register
 from oellm_bench.core.option import option
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.sinks.base import Notice, Progress, Sink, SinkConfig
-from oellm_bench.sinks.needs import unset
+from oellm_bench.sinks.needs import not_installed, unset
 from oellm_bench.sinks.receipts import Receipts
 from oellm_bench.sinks.secrets import address_problems, name_problems, secret
 from oellm_bench.sinks.slack_calls import Patience, SlackCalls, WebhookCalls
@@ -75,8 +74,7 @@ class SlackSink(Sink):
             what = f"there is neither a channel for a bot nor a webhook (${self._variable})"
             fix = f"give the channel's id (C...) from its details in Slack, or export {self._variable}=..."
             found = [Problem(what=what, where="channel_id", fix=fix)]
-        if not find_spec("slack_sdk"):
-            found.append(Problem(what="slack_sdk is not installed", fix="pip install 'oellm-bench[slack]'"))
+        found += not_installed("slack_sdk", "slack")
         if not self.config.by_bot and not found:
             found += address_problems(secret(self._variable), self._variable_field)
         return found

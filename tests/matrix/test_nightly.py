@@ -103,3 +103,9 @@ def test_a_run_that_is_killed_between_two_entries_goes_on_where_it_was(matrix):
     assert len(list(matrix.results.glob("k/entries/*/attempts/*"))) == 8
     lines = (matrix.results / "k/results.jsonl").read_text().splitlines()
     assert len(lines) == 8
+
+
+def test_what_the_command_line_sets_holds_for_all_and_what_it_takes_out_is_out(matrix):
+    files = nightly(matrix, entries=8)
+    entries = matrix.listed(*files, "-o", "project.timeout_s=7", "-o", "~slurm.max_submit")
+    assert {entry["timeout_s"] for entry in entries.values()} == {7}
