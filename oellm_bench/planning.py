@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
+from oellm_bench.config.allocation import backend_job_spec, resources_of
 from oellm_bench.config.check import problems_of
 from oellm_bench.config.compose import Composition
 from oellm_bench.config.project import ConfiguredPoint, configured_points
@@ -20,7 +21,6 @@ from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry, to_text
-from oellm_bench.core.resources import Resources
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.filling import fill
 from oellm_bench.identifying import fingerprint_of, identity_of, paths_of
@@ -139,7 +139,7 @@ def _drafts(points: Sequence[ConfiguredPoint]) -> list[_Draft]:
 def _draft(point: ConfiguredPoint) -> _Draft:
     project = point.project
     backend = project.backend.instantiate(Backend)
-    launch = backend.build_launch_command()
+    launch = backend.build_launch_command(backend_job_spec(project))
     environment = {name: value_text(value) for name, value in project.slurm.environment.items()}
     launcher = (*srun_argv(project.slurm.srun), *to_argv(project.slurm.launcher_cmd))
     launch = replace(launch, environment={**environment, **launch.environment})
@@ -202,7 +202,7 @@ def _numbers(drafts: Sequence[_Draft], previous: Mapping[str, int]) -> dict[str,
 
 def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedEntry:
     project = draft.point.project
-    resources = _resources(project)
+    resources = resources_of(project)
     filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
     container = draft.container
     place = _place(draft, filled.cwd or str(Path.cwd()), SessionLayout(session_dir))
@@ -246,13 +246,6 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
 def _artifacts_dir(project: Project, session_dir: Path, name: str) -> str:
     root = project.project.artifacts_dir
     return str(Path(root).absolute() / session_dir.name / name) if root else ""
-
-
-def _resources(project: Project) -> Resources:
-    """Return what an entry asks for; the walltime follows from its time limit unless it is given."""
-    wanted = sbatch.resources(project.slurm.sbatch, project.slurm.hetjob, walltime_s=0)
-    overhead_s = project.slurm.cleanup_s + project.ray.overhead_s(wanted.nodes)
-    return replace(wanted, walltime_s=wanted.walltime_s or round(project.project.timeout_s + overhead_s))
 
 
 def _memory(options: Mapping[str, Any]) -> str:

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from compoconf import RegistrableConfigInterface, register_interface
 
 from oellm_bench.core.launch import LaunchCommand
+from oellm_bench.core.resources import Resources
 from oellm_bench.errors import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendJobSpec:
+    """What a backend is told of the job that its command will run in.
+
+    `resources`: the nodes and the GPUs of the whole job. `tasks_per_node`: what sbatch is asked for. `srun`: options of
+    the step that the command is started as; empty where it runs once, on the first node. `contained`: a container or
+    another prefix stands in front of the command.
+    """
+
+    resources: Resources = field(default_factory=Resources)
+    tasks_per_node: int = 1
+    srun: Mapping[str, Any] = field(default_factory=dict)
+    contained: bool = False
+
+    @property
+    def gpus_per_node(self) -> int:
+        """Return the GPUs of each node, rounded down."""
+        return self.resources.gpus // max(1, self.resources.nodes)
 
 
 @register_interface
@@ -22,12 +45,12 @@ class Backend(RegistrableConfigInterface, abc.ABC):
     contract = False
 
     @abc.abstractmethod
-    def validate(self) -> Sequence[Problem]:
-        """Return what is wrong with the configuration, nothing when it can run.
+    def validate(self, spec: BackendJobSpec) -> Sequence[Problem]:
+        """Return what is wrong with the configuration for such a job, nothing when it can run.
 
         `where` of a problem is the field's name; the caller adds the file. Called for every entry by `plan`.
         """
 
     @abc.abstractmethod
-    def build_launch_command(self) -> LaunchCommand:
+    def build_launch_command(self, spec: BackendJobSpec) -> LaunchCommand:
         """Return the command; strings may hold `{placeholders}`, which the planner fills in per entry."""

@@ -9,7 +9,7 @@ from typing import Any
 from compoconf import register
 
 from oellm_bench.backends.arguments import Arguments, to_argv
-from oellm_bench.backends.base import Backend
+from oellm_bench.backends.base import Backend, BackendJobSpec
 from oellm_bench.backends.progress import progress_problems
 from oellm_bench.backends.resume import ResumeConfig
 from oellm_bench.core.launch import LaunchCommand
@@ -42,7 +42,7 @@ class CommandBackend(Backend):
     def __init__(self, config: CommandBackendConfig) -> None:
         self.config = config
 
-    def validate(self) -> Sequence[Problem]:
+    def validate(self, spec: BackendJobSpec) -> Sequence[Problem]:
         """Check that there is something to run and that every argument is a single value."""
         problems = []
         if not self.config.command:
@@ -54,7 +54,7 @@ class CommandBackend(Backend):
                 problems.append(Problem(what=str(err), where=field, fix="give words, numbers or booleans"))
         return [*problems, *progress_problems(self.config.progress), *self.config.resume.problems()]
 
-    def build_launch_command(self) -> LaunchCommand:
+    def build_launch_command(self, spec: BackendJobSpec) -> LaunchCommand:
         """Return the list as argv; a line becomes `bash -c LINE bash ARGS`, so "$@" holds the arguments."""
         command, extra = self.config.command, to_argv(self.config.args)
         shell = isinstance(command, str)

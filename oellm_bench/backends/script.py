@@ -10,7 +10,7 @@ from pathlib import Path
 from compoconf import register
 
 from oellm_bench.backends.arguments import Arguments, to_argv
-from oellm_bench.backends.base import Backend
+from oellm_bench.backends.base import Backend, BackendJobSpec
 from oellm_bench.backends.progress import progress_problems
 from oellm_bench.backends.resume import ResumeConfig
 from oellm_bench.core.launch import LaunchCommand
@@ -48,7 +48,7 @@ class ScriptBackend(Backend):
     def __init__(self, config: ScriptBackendConfig) -> None:
         self.config = config
 
-    def validate(self) -> Sequence[Problem]:
+    def validate(self, spec: BackendJobSpec) -> Sequence[Problem]:
         """Check that the script is there (where its path has no placeholder) and the arguments are words."""
         problems = []
         path = self._script()
@@ -61,7 +61,7 @@ class ScriptBackend(Backend):
             problems.append(Problem(what=str(err), where="args", fix="give words, numbers or booleans"))
         return [*problems, *progress_problems(self.config.progress), *self.config.resume.problems()]
 
-    def build_launch_command(self) -> LaunchCommand:
+    def build_launch_command(self, spec: BackendJobSpec) -> LaunchCommand:
         """Return `python SCRIPT ARGS --benchmark-results-path DIR`; a path given in ARGS is kept."""
         arguments = to_argv(self.config.args)
         if not any(item.split("=")[0] == _RESULTS_FLAG for item in arguments):

@@ -16,6 +16,7 @@ from oellm_bench.cli.configuration import compose
 from oellm_bench.cli.in_image import ON_SLURM
 from oellm_bench.cli.main import reported
 from oellm_bench.cli.parser import build_parser
+from oellm_bench.config.allocation import backend_job_spec
 from oellm_bench.config.project import base_project
 from oellm_bench.config.schema import Project
 from oellm_bench.errors import ConfigError, UsageError
@@ -127,7 +128,8 @@ def _place(project: Project, outputs: Sequence[Path], inputs: Sequence[Path]) ->
     sessions = sessions_file().parent
     writable = _outermost([Path.cwd(), *outputs, *([sessions] if sessions.is_dir() else [])])
     backend = project.backend.instantiate(Backend)
-    reads = () if backend.validate() else backend.build_launch_command().reads
+    spec = backend_job_spec(project)
+    reads = () if backend.validate(spec) else backend.build_launch_command(spec).reads
     named = [path for path in project.named_paths().values() if path.startswith("/")]
     wanted = [*inputs, *map(Path, (*reads, *named))]
     readable = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from oellm_bench.actions.base import Action
 from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.conditions.base import Condition
+from oellm_bench.config.allocation import backend_job_spec
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
 from oellm_bench.config.sharing import sharing_problems
@@ -66,7 +67,8 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
     project, found = point.project, []
     checks = (
         (project.project, "", lambda: _project_problems(project)),
-        (project.backend, "backend", lambda: project.backend.instantiate(Backend).validate()),
+        (project.backend, "backend", lambda: _backend_problems(project)),
+        (project.slurm, "backend", lambda: _backend_problems(project)),  # what it may use of the job is new
         (project.container, "container", lambda: project.container.instantiate(Launcher).validate()),
         (project.slurm, "slurm.sbatch", lambda: sbatch.check(project.slurm.sbatch)),
         (project.slurm, "slurm.monitor_job", lambda: sbatch.check(project.slurm.monitor_job)),
@@ -101,6 +103,13 @@ def problems_of(point: ConfiguredPoint, checked: set[int]) -> list[Problem]:
     if not found:
         checked.update(id(part) for part, _, _ in checks)
     return found
+
+
+def _backend_problems(project: Project) -> Sequence[Problem]:
+    if any(sbatch.check(project.slurm.sbatch)):
+        return ()  # the job is not known, and that is told already
+    problems: Sequence[Problem] = project.backend.instantiate(Backend).validate(backend_job_spec(project))
+    return problems
 
 
 def _project_problems(project: Project) -> list[Problem]:

@@ -373,7 +373,7 @@ PLUGIN = """
 from collections.abc import Sequence
 from dataclasses import dataclass
 from compoconf import register
-from oellm_bench.backends.base import Backend
+from oellm_bench.backends.base import Backend, BackendJobSpec
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
@@ -387,10 +387,10 @@ class TrainingConfig(PluginConfig):
 class TrainingBackend(Backend):
     config: TrainingConfig
     def __init__(self, config): self.config = config
-    def validate(self) -> Sequence[Problem]:
+    def validate(self, spec: BackendJobSpec) -> Sequence[Problem]:
         bad = self.config.model == "bad"
         return [Problem(what="no such model 'bad'", where="model", fix="say good")] if bad else []
-    def build_launch_command(self) -> LaunchCommand:
+    def build_launch_command(self, spec: BackendJobSpec) -> LaunchCommand:
         return LaunchCommand(argv=("train", self.config.model, "{lr}"))
 """
 
