@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
@@ -13,18 +14,34 @@ from oellm_bench.core.layout import EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.core.resume import PLACEHOLDER, Resume
 from oellm_bench.errors import ConfigError, Problem, nearest
-from oellm_bench.placeholders import UnknownPlaceholder, by_key_or_suffix, expand, expand_pattern, value_text
+from oellm_bench.placeholders import SIBLING, UnknownPlaceholder, by_key_or_suffix, expand, expand_pattern, value_text
 from oellm_bench.rendering.shell_line import fill_line
 
 Lookup = Callable[[str], str | None]
 
 
+@dataclass(frozen=True)
+class Own:
+    """What an entry is called: its id, its name, and the names of those of other stages that it refers to."""
+
+    id: str
+    name: str
+    siblings: Mapping[str, str]
+
+
 def fill(
-    launch: LaunchCommand, point: ConfiguredPoint, entry_id: str, name: str, layout: SessionLayout
-) -> LaunchCommand:
-    """Return the command with every placeholder filled in. Raises ConfigError naming those that have no value."""
-    builtin = _builtin(point.project.project.name, entry_id, name, layout, flat=point.project.project.flat)
-    parameters = {key: value_text(value) for key, value in point.parameters.items()}
+    launch: LaunchCommand, point: ConfiguredPoint, own: Own, layout: SessionLayout
+) -> tuple[LaunchCommand, Mapping[str, Any]]:
+    """Return the command with every placeholder filled in, and the parameters with those of other stages.
+
+    Raises ConfigError naming those that have no value.
+    """
+    flat = point.project.project.flat
+    builtin = _builtin(point.project.project.name, own, layout, flat=flat)
+    values = point.parameters
+    if own.siblings:
+        values = {key: _with_siblings(value, own.siblings, layout, flat=flat) for key, value in values.items()}
+    parameters = {key: value_text(value) for key, value in values.items()}
     problems = [
         Problem(
             what=f"parameter '{key}' has the name of a built-in placeholder",
@@ -53,7 +70,7 @@ def fill(
     result = replace(launch, argv=argv, environment=environment, cwd=cwd, resume=resume)
     if problems:
         raise ConfigError(problems)
-    return result
+    return result, values
 
 
 def _filled_resume(resume: Resume | None, filled: Callable[..., str], cwd: Path) -> Resume | None:
@@ -85,21 +102,45 @@ def unfilled(err: ValueError, where: str, known: Sequence[str] = ()) -> Problem:
 def entry_lookup(entry: PlannedEntry, project: str, layout: SessionLayout) -> Lookup:
     """Return the values that an entry's own placeholders have: its parameters, its names, its folders."""
     parameters = {key: value_text(value) for key, value in entry.parameters.items()}
-    return by_key_or_suffix({**parameters, **_builtin(project, entry.id, entry.name, layout)}, [*parameters])
+    own = Own(entry.id, entry.name, entry.siblings)
+    return by_key_or_suffix({**parameters, **_builtin(project, own, layout)}, [*parameters])
 
 
-def _builtin(project: str, entry_id: str, name: str, layout: SessionLayout, *, flat: bool = False) -> Mapping[str, str]:
+def _builtin(project: str, own: Own, layout: SessionLayout, *, flat: bool = False) -> Mapping[str, str]:
+    found = {
+        **_folders(own.name, layout, flat=flat),
+        "entry_id": own.id,
+        "project_name": project,
+        "session_dir": str(layout.root),
+    }
+    for stage, name in own.siblings.items():
+        fields = _folders(name, layout, flat=flat)
+        found |= {f"{SIBLING}{stage}.{field}": value for field, value in fields.items()}
+        found |= {f"{SIBLING}{stage}.name": name, f"{SIBLING}{stage}.output_dir": fields["session_entry_dir"]}
+    return found
+
+
+def _folders(name: str, layout: SessionLayout, *, flat: bool) -> dict[str, str]:
     entry = EntryLayout(layout.root / name) if flat else layout.entry(name)
     return {
         "entry_name": name,
-        "entry_id": entry_id,
-        "project_name": project,
-        "session_dir": str(layout.root),
         "session": str(entry.root),
         "session_entry_dir": str(entry.root),
         "benchmark_results_path": str(entry.benchmark_results),
         "scratch": str(entry.scratch),
     }
+
+
+def _with_siblings(value: Any, siblings: Mapping[str, str], layout: SessionLayout, *, flat: bool) -> Any:
+    """Return a parameter with what it says of other entries filled in; nothing else in it is a placeholder."""
+    if isinstance(value, Mapping):
+        return {key: _with_siblings(item, siblings, layout, flat=flat) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_siblings(item, siblings, layout, flat=flat) for item in value]
+    if isinstance(value, str) and f"{{{SIBLING}" in value:
+        for name, text in _builtin("", Own("", "", siblings), layout, flat=flat).items():
+            value = value.replace(f"{{{name}}}", text) if name.startswith(SIBLING) else value
+    return value
 
 
 def placeholder_paths(project: Project) -> dict[str, str]:

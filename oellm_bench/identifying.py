@@ -18,13 +18,19 @@ from oellm_bench.naming import identity
 from oellm_bench.placeholders import names_in
 
 
-def identity_of(point: ConfiguredPoint, launch: LaunchCommand, launcher: Sequence[str]) -> str:
-    """Return an entry's id: the same for all that would run the same, whatever folder it runs in."""
+def identity_of(
+    point: ConfiguredPoint, launch: LaunchCommand, launcher: Sequence[str], siblings: Mapping[str, str]
+) -> str:
+    """Return an entry's id: the same for all that would run the same, whatever folder it runs in.
+
+    `siblings`: the ids of the entries it refers to, by stage.
+    """
     project = point.project
     return identity(
         {
             "project": project.project.name,
             **({"name": point.name} if point.name else {}),
+            **({"siblings": siblings} if siblings else {}),
             "parameters": point.parameters,
             "launch": {**_launch_identity(launch), "environment": dict(launch.environment)},
             "launcher": (*launcher, *_container_identity(project.container)),

@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from oellm_bench.errors import Problem
-from oellm_bench.placeholders import by_key_or_suffix, expand, literal_parts, names_in, value_text, without
+from oellm_bench.placeholders import SIBLING, by_key_or_suffix, expand, literal_parts, names_in, value_text, without
 
+STAGE = "stage"  # the parameter that says which step of a chain an entry is, first in its name
 REPETITION = "repetition"  # the parameter that counts them, from 1
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+@,-]*")
 _UNSAFE_CHARACTERS = re.compile(r"[^A-Za-z0-9._=+@,-]+")
@@ -65,8 +66,21 @@ def entry_name(template: str, parameters: Mapping[str, Any], entry_id: str, proj
         lookup = by_key_or_suffix({**texts, "id": entry_id, "project_name": project}, [*parameters])
         text = expand(template, lookup)
     else:
-        text = "_".join(f"{key.rsplit('.', 1)[-1]}{value}" for key, value in texts.items()) or project
+        stage = [texts[STAGE]] if STAGE in texts else []
+        swept = (
+            f"{key.rsplit('.', 1)[-1]}{texts[key]}"
+            for key, value in parameters.items()
+            if _is_telling(key, value, stage)
+        )
+        text = "_".join([*stage, *swept]) or project
     return _safe(text, entry_id)
+
+
+def _is_telling(key: str, value: object, stage: Sequence[str]) -> bool:
+    """Tell whether a parameter belongs in a name: paths of other entries are not known yet, and the stage says what
+    the mappings that came with it would say.
+    """
+    return key != STAGE and f"{{{SIBLING}" not in str(value) and not (stage and isinstance(value, Mapping))
 
 
 def without_repetition(parameters: Mapping[str, Any]) -> dict[str, Any]:

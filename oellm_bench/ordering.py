@@ -49,7 +49,8 @@ def with_predecessors(pairs: Sequence[Pair], layout: SessionLayout) -> list[Pair
 def _predecessors(
     entry: PlannedEntry, point: ConfiguredPoint, known: _Names, layout: SessionLayout
 ) -> tuple[list[str], list[Problem]]:
-    names: dict[str, None] = {}
+    waits = point.project.sweep.siblings == "afterok"
+    names: dict[str, None] = dict.fromkeys(entry.siblings.values() if waits else ())
     problems = []
     after = point.project.slurm.after
     for template in [after] if isinstance(after, str) else after:

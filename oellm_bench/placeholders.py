@@ -7,6 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+SIBLING = "sibling:"
+# What an entry has of its own in a session, by the names that entries of other stages call it:
+# `{sibling:stable.output_dir}`.
+SIBLING_FIELDS = frozenset(
+    ("output_dir", "session_entry_dir", "session", "benchmark_results_path", "scratch", "name", "entry_name")
+)
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
 
 

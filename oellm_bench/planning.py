@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import Backend
 from oellm_bench.config.allocation import backend_job_spec, resources_of
 from oellm_bench.config.check import problems_of
-from oellm_bench.config.compose import Composition
 from oellm_bench.config.project import ConfiguredPoint, configured_points
 from oellm_bench.config.schema import Project
+from oellm_bench.config.variant import Composition
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry, to_text
 from oellm_bench.errors import ConfigError, Problem
-from oellm_bench.filling import fill
+from oellm_bench.filling import Own, fill
 from oellm_bench.identifying import fingerprint_of, identity_of, paths_of
 from oellm_bench.launchers.base import Launcher, Place
 from oellm_bench.launchers.srun import srun_argv
@@ -64,11 +64,12 @@ class _Draft:
     launcher: tuple[str, ...]
     container: Launcher
     contract: bool
+    siblings: Mapping[str, _Draft]
 
 
 def plan_campaign(composition: Composition, session_dir: Path, previous: Mapping[str, int] | None = None) -> Campaign:
     """Plan all entries of a composed campaign; see `plan_points`."""
-    config_text = "---\n".join(OmegaConf.to_yaml(variant.config) for variant in composition.variants)
+    config_text = "---\n".join(OmegaConf.to_yaml(config) for config in composition.configs)
     return plan_points(configured_points(composition), config_text, session_dir, previous)
 
 
@@ -119,24 +120,35 @@ def plan_points(
 
 def _drafts(points: Sequence[ConfiguredPoint]) -> list[_Draft]:
     problems: dict[Problem, None] = {}
-    drafts: list[_Draft] = []
+    drafts: dict[int, _Draft] = {}
     checked: set[int] = set()
-    for point in points:
+
+    def draft(point: ConfiguredPoint) -> None:
+        """Make the draft of a point, after those of the points it refers to."""
+        if id(point) in drafts:
+            return
+        for sibling in point.siblings.values():
+            draft(sibling)
         found = problems_of(point, checked)
         problems.update(dict.fromkeys(found))
-        if not found:
-            try:
-                drafts.append(_draft(point))
-            except ValueError as err:
-                where = point.variant.provenance.where("sweep.name_template")
-                problems[Problem(what=str(err), where=where)] = None
-    problems.update(dict.fromkeys(_clashes(drafts)))
+        if found or any(id(sibling) not in drafts for sibling in point.siblings.values()):
+            return
+        try:
+            drafts[id(point)] = _draft(point, {stage: drafts[id(other)] for stage, other in point.siblings.items()})
+        except ValueError as err:
+            where = point.variant.provenance.where("sweep.name_template")
+            problems[Problem(what=str(err), where=where)] = None
+
+    for point in points:
+        draft(point)
+    ordered = [drafts[id(point)] for point in points if id(point) in drafts]
+    problems.update(dict.fromkeys(_clashes(ordered)))
     if problems:
         raise ConfigError(problems)
-    return drafts
+    return ordered
 
 
-def _draft(point: ConfiguredPoint) -> _Draft:
+def _draft(point: ConfiguredPoint, siblings: Mapping[str, _Draft]) -> _Draft:
     project = point.project
     backend = project.backend.instantiate(Backend)
     launch = backend.build_launch_command(backend_job_spec(project))
@@ -146,8 +158,10 @@ def _draft(point: ConfiguredPoint) -> _Draft:
     container: Launcher = project.container.instantiate(Launcher)
     if container.isolates and launch.argv[0] == sys.executable:
         launch = replace(launch, argv=("python3", *launch.argv[1:]))  # the image has its own
-    entry_id = identity_of(point, launch, launcher)
-    name, group = _names(point, entry_id, launch, launcher)
+    sibling_ids = {stage: sibling.id for stage, sibling in siblings.items()}
+    entry_id = identity_of(point, launch, launcher, sibling_ids)
+    shared = replace(point, parameters=without_repetition(point.parameters))
+    name, group = _names(point, entry_id, lambda: identity_of(shared, launch, launcher, {}))
     return _Draft(
         id=entry_id,
         name=name,
@@ -157,17 +171,17 @@ def _draft(point: ConfiguredPoint) -> _Draft:
         launcher=launcher,
         container=container,
         contract=backend.contract,
+        siblings=siblings,
     )
 
 
-def _names(point: ConfiguredPoint, entry_id: str, launch: LaunchCommand, launcher: Sequence[str]) -> tuple[str, str]:
-    """Return the name of an entry and that of its group."""
+def _names(point: ConfiguredPoint, entry_id: str, shared_id: Callable[[], str]) -> tuple[str, str]:
+    """Return the name of an entry and that of its group; `shared_id`: the id that its repetitions share."""
     sweep, project = point.project.sweep, point.project.project.name
     if point.name or sweep.repeat == 1:
         name = point.name or entry_name(sweep.name_template, point.parameters, entry_id, project)
         return name, point.group or name
-    shared_id = identity_of(replace(point, parameters=without_repetition(point.parameters)), launch, launcher)
-    name, group = repetition_names(sweep.name_template, point.parameters, (entry_id, shared_id), project)
+    name, group = repetition_names(sweep.name_template, point.parameters, (entry_id, shared_id()), project)
     return name, point.group or group
 
 
@@ -203,14 +217,16 @@ def _numbers(drafts: Sequence[_Draft], previous: Mapping[str, int]) -> dict[str,
 def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedEntry:
     project = draft.point.project
     resources = resources_of(project)
-    filled = fill(draft.launch, draft.point, draft.id, draft.name, SessionLayout(session_dir))
+    siblings = {stage: sibling.name for stage, sibling in draft.siblings.items()}
+    layout = SessionLayout(session_dir)
+    filled, parameters = fill(draft.launch, draft.point, Own(draft.id, draft.name, siblings), layout)
     container = draft.container
-    place = _place(draft, filled.cwd or str(Path.cwd()), SessionLayout(session_dir))
+    place = _place(draft, filled.cwd or str(Path.cwd()), layout)
     return PlannedEntry(
         index=index,
         id=draft.id,
         name=draft.name,
-        parameters=draft.point.parameters,
+        parameters=parameters,
         argv=filled.argv,
         environment=filled.environment,
         cwd=filled.cwd or str(Path.cwd()),
@@ -240,6 +256,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         merge_output=project.project.merge_output,
         links=project.project.links,
         artifacts_dir=_artifacts_dir(project, session_dir, draft.name),
+        siblings=siblings,
     )
 
 

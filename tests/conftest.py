@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from oellm_bench.config.compose import Composition, compose_variants
+from oellm_bench.config.compose import compose_variants
 from oellm_bench.config.project import configured_points
 from oellm_bench.config.schema import Project
+from oellm_bench.config.variant import Composition
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.errors import ConfigError
 from oellm_bench.planning import Campaign, plan_campaign

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.comparison.references import with_references
-from oellm_bench.config.compose import Composition, compose_variants
+from oellm_bench.config.compose import compose_variants
 from oellm_bench.config.project import base_project
+from oellm_bench.config.variant import Composition
 from oellm_bench.core.layout import StateLayout
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import UsageError

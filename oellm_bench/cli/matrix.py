@@ -18,8 +18,9 @@ from oellm_bench.cli.configuration import Finder, Prepared, compose, open_sessio
 from oellm_bench.cli.run import run_attached
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.clock import SystemClock, utc_stamp
-from oellm_bench.config.compose import Composition
-from oellm_bench.config.project import ConfiguredPoint, overlaid_points
+from oellm_bench.config.overlays import overlaid_points
+from oellm_bench.config.project import ConfiguredPoint
+from oellm_bench.config.variant import Composition
 from oellm_bench.core.plan import Plan, entry_document
 from oellm_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, ConfigError, Problem, UsageError
 from oellm_bench.launchers.host import HostLauncher

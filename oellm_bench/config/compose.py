@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from oellm_bench.config.expansion import points_of
 from oellm_bench.config.overrides import Overrides, parse_overrides
 from oellm_bench.config.provenance import Provenance, Source, shown
 from oellm_bench.config.search_path import hydra_folders
+from oellm_bench.config.variant import Choices, Composition, Variant, choices_of
 from oellm_bench.errors import ConfigError, Problem, nearest
 
 _PLUGIN_GROUPS = ("backend", "container", "monitoring")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """The configuration for one choice of groups, interpolations still in place.
-
-    `choices` are the values of the group axes that lead here, e.g. `{"backend": "script"}`.
-    """
-
-    config: DictConfig
-    choices: Mapping[str, str]
-    provenance: Provenance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Composition:
-    """What came of a root file and its overrides: one variant per distinct choice of groups.
-
-    `swept` are the axes given on the command line that are no groups.
-    """
-
-    reference: str
-    variants: tuple[Variant, ...]
-    swept: Mapping[str, Sequence[Any]]
 
 
 def compose_variants(
@@ -61,26 +39,31 @@ def compose_variants(
     `replacements`: plug-in configurations by dotted key that take the place of whatever is there, unless that
     names the same class_name.
 
-    A group is swept by `-o backend=a,b` or by an axis of that name in `sweep.axes` (a mapping).
+    A group is swept by `-o backend=a,b`, or by a key of that name in the sweep.
     Raises ConfigError for files that are missing or unreadable and for overrides that cannot be applied.
     """
     with hydra_folders(config_dir) as folders:
         loader = GlobalHydra.instance().config_loader()
         parsed = parse_overrides(overrides, loader)
-        first = _compose(reference, parsed, {}, folders, loader)
-        axes = {**_group_axes(first.config, loader), **parsed.group_axes}
-        if not axes:
-            variants: tuple[Variant, ...] = (first,)
-        else:
-            combinations = itertools.product(*axes.values())
-            variants = tuple(
-                _compose(reference, parsed, dict(zip(axes, values, strict=True)), folders, loader)
-                for values in combinations
-            )
-    for variant in variants:
+        groups: set[str] = set()
+        variants = []
+        for values in itertools.product(*parsed.group_axes.values()):
+            choices = dict(zip(parsed.group_axes, values, strict=True))
+            variant = _compose(reference, parsed, choices, folders, loader)
+            swept = _swept_groups(variant.config, loader)
+            groups |= swept
+            further = {
+                chosen: _compose(reference, parsed, {**choices, **dict(chosen)}, folders, loader)
+                for chosen in _further_choices(variant, parsed.value_axes, swept)
+            }
+            variants.append(replace(variant, chosen=further))
+    composition = Composition(
+        reference=reference, variants=tuple(variants), swept=parsed.value_axes, groups=frozenset(groups)
+    )
+    for config in [*(variant.config for variant in variants), *composition.configs]:
         for key, value in (replacements or {}).items():
-            _replace(variant.config, key, value)
-    return Composition(reference=reference, variants=variants, swept=parsed.value_axes)
+            _replace(config, key, value)
+    return composition
 
 
 def _replace(config: DictConfig, key: str, value: Mapping[str, Any]) -> None:
@@ -121,18 +104,45 @@ def _file(config_path: str, folders: Sequence[Path]) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _group_axes(config: DictConfig, loader: ConfigLoader) -> dict[str, list[str]]:
-    """Return the axes of the sweep that name a configuration group and list options of it."""
-    axes = OmegaConf.select(config, "sweep.axes", throw_on_resolution_failure=False)
-    if not isinstance(axes, DictConfig):
+def _swept_groups(config: DictConfig, loader: ConfigLoader) -> set[str]:
+    """Return the keys in a sweep that name a configuration group."""
+    sweep = OmegaConf.select(config, "sweep", throw_on_resolution_failure=False)
+    if not isinstance(sweep, DictConfig):
+        return set()
+    return {key for key in dict.fromkeys(_keys_in(OmegaConf.to_container(sweep))) if is_group(key, loader)}
+
+
+def _keys_in(node: object) -> Iterator[str]:
+    """Yield the keys of values in a sweep, those of groups in groups too."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _keys_in(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if isinstance(value, dict | list) and key in (
+                "axes",
+                "params",
+                "configs",
+                "groups",
+                "defaults",
+                "base_values",
+            ):
+                yield from _keys_in(value)
+            elif isinstance(key, str) and not isinstance(value, dict):
+                yield key
+
+
+def _further_choices(
+    variant: Variant, swept: Mapping[str, Sequence[Any]], groups: Collection[str]
+) -> dict[Choices, None]:
+    """Return the distinct choices of groups that the points of a sweep make."""
+    if not groups:
         return {}
-    plain = OmegaConf.to_container(axes)
-    assert isinstance(plain, dict)
-    return {
-        str(key): [str(value) for value in (values if isinstance(values, list) else [values])]
-        for key, values in plain.items()
-        if is_group(str(key), loader)
-    }
+    try:
+        points = points_of(variant, swept, groups)
+    except ConfigError:
+        return {}  # told with all other problems where the points are made
+    return dict.fromkeys(choices_of(point.values, groups) for point in points)
 
 
 def is_group(key: str, loader: ConfigLoader) -> bool:

@@ -12,7 +12,9 @@ import yaml
 
 from oellm_bench.errors import Problem
 
-_SWEPT = re.compile(r"sweep\.(?:axes(?:\.\d+)?|base_values)\.(?P<key>.+)")
+_SWEPT = re.compile(
+    r"sweep\.(?:(?:configs|groups)\.\d+\.)*(?:axes(?:\.\d+)?|params|defaults|base_values|configs\.\d+)\.(?P<key>.+)"
+)
 # At the root as well as inside `restart`; the root's wins.
 _POLICIES = "restart_policies"
 

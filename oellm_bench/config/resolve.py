@@ -1,8 +1,7 @@
-"""Interpolations of a composed configuration: resolved once, and again only where a sweep touches them."""
+"""A composed configuration as plain data, its interpolations resolved."""
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import re
@@ -15,7 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from oellm_bench.config.provenance import Provenance
 from oellm_bench.errors import ConfigError, Problem
 
-_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+SWEEP = "sweep"
+# What of a sweep are values, and not how they are combined.
+_VALUES = frozenset(("axes", "params", "configs", "groups", "defaults", "base_values"))
+REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 _ENVIRONMENT = re.compile(r"[Ee]nvironment variable '([^']*)' not found")
 _VARIABLE = re.compile(r"\$\{oc\.env:([^${},]*)\}")
 
@@ -37,24 +39,74 @@ def resolve(config: DictConfig, provenance: Provenance) -> dict[str, Any]:
     problems: list[Problem] = []
     keys: set[str] = set()
     try:
-        plain = OmegaConf.to_container(config, resolve=True)
+        plain: dict[str, Any] = {str(key): _plain(config, key) for key in config if key != SWEEP}
     except OmegaConfBaseException as err:
-        plain = OmegaConf.to_container(config, resolve=False)
+        unresolved = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(unresolved, dict)
+        plain = {str(key): value for key, value in unresolved.items() if key != SWEEP}
         for key, text in interpolated_leaves(config):
             if (leaf_error := _error_of(config, key)) is not None:
-                problems += _unresolved(key, text, leaf_error, provenance)
+                problems += unresolved_problems(key, text, leaf_error, provenance)
                 keys.add(key)
         problems = problems or [Problem(what=str(err).splitlines()[0])]
-    assert isinstance(plain, dict)
-    for key, value in leaves(plain):
+    try:
+        data = {**plain, **({SWEEP: sweep_data(config, provenance)} if SWEEP in config else {})}
+    except ConfigError as err:
+        data = plain
+        problems += err.problems
+    for key, value in leaves(data):
         if what := useless_value(value) or useless_value(key):
             problems.append(Problem(what=what, where=provenance.where(key), fix="give a value"))
             keys.add(key)
-    data = {str(key): value for key, value in plain.items()}
     if problems:
         interpolated = {key for key, _ in interpolated_leaves(config)}
         raise Unresolved(problems, data, frozenset(keys | interpolated))
     return data
+
+
+def sweep_data(config: DictConfig, provenance: Provenance) -> Any:
+    """Return the sweep as plain data: interpolations in its values stay, since they are those of each point.
+
+    Raises ConfigError where what it consists of cannot be found.
+    """
+    node: Any = config
+    key: Any = SWEEP
+    try:
+        sweep = config.get(SWEEP)
+        if not isinstance(sweep, DictConfig):
+            return sweep
+        node, found = sweep, {}
+        for key in sweep:
+            found[str(key)] = _structure(sweep, key) if key in _VALUES else _plain(sweep, key)
+    except OmegaConfBaseException as err:
+        raw: Any = OmegaConf.to_container(node, resolve=False)
+        name = SWEEP if node is config else f"{SWEEP}.{key}"
+        raise ConfigError(unresolved_problems(name, str(raw[key]), err, provenance)) from err
+    return found
+
+
+def _plain(node: DictConfig | ListConfig, key: Any) -> Any:
+    if OmegaConf.is_missing(node, key):
+        return "???"
+    value = node[key]
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+
+
+def _structure(node: DictConfig | ListConfig, key: Any) -> Any:
+    """Return a value with its interpolations, but those that stand for a whole list or mapping resolved."""
+    if OmegaConf.is_interpolation(node, key):
+        raw: Any = OmegaConf.to_container(node, resolve=False)
+        try:
+            value = _plain(node, key)
+        except OmegaConfBaseException:
+            return raw[key]
+        return value if isinstance(value, list | dict) else raw[key]
+    value = "???" if OmegaConf.is_missing(node, key) else node[key]
+    if isinstance(value, DictConfig):
+        return {name: _structure(value, name) for name in value}
+    if isinstance(value, ListConfig):
+        return [_structure(value, position) for position in range(len(value))]
+    return value
 
 
 def useless_value(value: object) -> str:
@@ -79,9 +131,9 @@ def _useless_text(text: str) -> str:
 
 
 def interpolated_leaves(config: DictConfig) -> Iterator[tuple[str, str]]:
-    """Yield dotted key and text of every value that holds an interpolation."""
+    """Yield dotted key and text of every value outside of the sweep that holds an interpolation."""
     for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
-        if isinstance(value, str) and "${" in value:
+        if isinstance(value, str) and "${" in value and not key.startswith(f"{SWEEP}."):
             yield key, value
 
 
@@ -105,7 +157,8 @@ def _error_of(config: DictConfig, key: str) -> Exception | None:
     return None
 
 
-def _unresolved(key: str, text: str, err: Exception, provenance: Provenance) -> list[Problem]:
+def unresolved_problems(key: str, text: str, err: Exception, provenance: Provenance) -> list[Problem]:
+    """Return why the interpolations of a value lead nowhere, and what would be right."""
     where = provenance.where(key)
     variable = _ENVIRONMENT.search(str(err))
     if variable:
@@ -118,84 +171,10 @@ def _unresolved(key: str, text: str, err: Exception, provenance: Provenance) -> 
             )
             for name in dict.fromkeys([*missing, variable[1]])
         ]
-    names = [name for name in _REFERENCE.findall(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
+    names = [name for name in REFERENCE.findall(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
     fix = (
         f"write ${{oc.env:{names[0]}}} for an environment variable"
         if names
         else "point it to a key that exists; a literal ${ is written \\${"
     )
     return [Problem(what=f"'{text}' cannot be resolved ({str(err).splitlines()[0]})", where=where, fix=fix)]
-
-
-class Dependents:
-    """The values that follow swept keys through interpolations.
-
-    A sweep that touches none of them costs nothing; otherwise each is resolved once per distinct choice of the
-    swept values it depends on, not once per point.
-    """
-
-    def __init__(self, config: DictConfig, keys: Sequence[str]) -> None:
-        self._config = config
-        self._works: dict[tuple[str, ...], DictConfig] = {}
-        texts = dict(interpolated_leaves(config))
-        self._leaves = {leaf: tuple(key for key in keys if _follows(leaf, key, texts, frozenset())) for leaf in texts}
-        self._leaves = {leaf: needs for leaf, needs in self._leaves.items() if needs}
-        self._memo: dict[tuple[str, str], Any] = {}
-
-    def values(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the dependent values for one point, by dotted key. Raises OmegaConf's errors."""
-        found: dict[str, Any] = {}
-        for leaf, needs in self._leaves.items():
-            given = {key: point[key] for key in needs if key in point}
-            if not given or any(leaf == key or leaf.startswith(f"{key}.") for key in point):
-                continue
-            memo_key = (leaf, repr(given))
-            if memo_key not in self._memo:
-                self._memo[memo_key] = self._value(leaf, given)
-            found[leaf] = self._memo[memo_key]
-        return found
-
-    def _value(self, leaf: str, given: Mapping[str, Any]) -> Any:
-        # A copy per set of keys: what an earlier point of another alternative has set must not linger.
-        work = self._works.get(tuple(given))
-        if work is None:
-            work = self._works[tuple(given)] = copy.deepcopy(self._config)
-            OmegaConf.set_struct(work, False)
-        for key, value in given.items():
-            OmegaConf.update(work, key, value, merge=False, force_add=True)
-        value = OmegaConf.select(work, leaf, throw_on_resolution_failure=True)
-        return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
-
-
-def _follows(leaf: str, key: str, texts: Mapping[str, str], seen: frozenset[str]) -> bool:
-    """Tell whether the interpolation at `leaf` leads to `key`, over other interpolations if need be."""
-    if leaf in seen:
-        return False
-    text = texts[leaf]
-    references = _REFERENCE.findall(text)
-    if _REFERENCE.sub("", text).count("${"):
-        return True  # nested: what it refers to is known only once it is resolved
-    for reference in references:
-        if ":" in reference:
-            if not reference.startswith("oc.env:"):
-                return True
-            continue
-        target = _absolute(reference, leaf)
-        if _overlap(target, key):
-            return True
-        if any(_overlap(target, other) and _follows(other, key, texts, seen | {leaf}) for other in texts):
-            return True
-    return False
-
-
-def _absolute(reference: str, leaf: str) -> str:
-    """Return a relative reference (`.x`, `..x`) as seen from the root."""
-    dots = len(reference) - len(reference.lstrip("."))
-    if not dots:
-        return reference
-    parents = leaf.split(".")[:-dots]
-    return ".".join([*parents, reference.lstrip(".")])
-
-
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")

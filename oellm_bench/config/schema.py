@@ -104,6 +104,21 @@ class SweepConfig:
     axes: dict[str, Any] | list[Any] = option(
         "mapping: product of the values of each key; list of mappings: alternatives", factory=dict
     )
+    type: Literal["product", "list"] = option("how axes, params, configs and groups are combined", "product")
+    params: dict[str, Any] = option("grid: every combination of the values of each key", factory=dict)
+    configs: list[Any] = option("list of sets of values; a set may be a group", factory=list)
+    groups: list[Any] = option(
+        "sweeps within: mappings of type, params, configs, groups, defaults, filter", factory=list
+    )
+    defaults: dict[str, Any] = option("values that all points have unless they say otherwise", factory=dict)
+    filter: str | bool = option("which points stay: lr * bs < 1 and stage != 'decay'; empty: all", "")
+    list_composition: list[str] = option(
+        "keys whose lists are put one behind the other where several parts set them", factory=list
+    )
+    siblings: Literal["afterok", "condition", "none"] = option(
+        "how an entry waits for those that ${sibling:...} names: a SLURM dependency, a start condition, not at all",
+        "afterok",
+    )
     base_values: dict[str, Any] = option("values every point has unless its axes say otherwise", factory=dict)
     name_template: str = option("name of an entry, e.g. lr{lr}_bs{bs}; empty: from the axes", "")
     repeat: int = option("how often each point is run; {repetition} counts from 1", 1)

@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from oellm_bench.config.resolve import leaves, useless_value
+from oellm_bench.config.grouping import Point, Rules, axis_values, merged, multiplied_out
 from oellm_bench.config.schema import SweepConfig
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.naming import REPETITION
 
-Point = dict[str, Any]
 
+def expand(
+    sweep: SweepConfig,
+    swept: Mapping[str, Sequence[Any]],
+    *,
+    given: Collection[str] = (),
+    sections: Collection[str] = (),
+    is_choice: Callable[[str], bool] = lambda key: False,
+) -> list[Point]:
+    """Return the points of a sweep, in the order of its declaration; interpolations in their values are left alone.
 
-def expand(sweep: SweepConfig, swept: Mapping[str, Sequence[Any]], groups: Collection[str]) -> list[Point]:
-    """Return the points of a sweep: parameter values by key, group axes left out.
-
-    A mapping of axes is their product, the last axis turning fastest; a list of mappings puts the products of
-    its items one after the other. `swept` are axes from the command line: they replace axes of the same name
-    and multiply whatever the file declares. Values keep their types. Raises ConfigError for a declaration
-    that is no sweep, for an axis without values and for a point that comes twice.
+    `swept` are axes from the command line: they replace axes of the same name and multiply whatever the file
+    declares; what it declares for the keys in `given` is left out. `is_choice` tells keys that choose a group of the
+    configuration, which turn slowest among axes. Values keep their types. Raises ConfigError for a declaration that
+    is no sweep, for an axis without values and for a point that comes twice.
     """
-    alternatives = _alternatives(sweep.axes)
-    points: list[Point] = []
-    for axes in alternatives:
-        own = {key: values for key, values in axes.items() if key not in groups and key not in swept}
-        merged = {**own, **swept}
-        lists = [_values(key, values) for key, values in merged.items()]
-        for combination in itertools.product(*lists):
-            points.append({**(sweep.base_values or {}), **dict(zip(merged, combination, strict=True))})
-    _refuse_repeats(points)
+    rules = Rules(
+        replaced={*swept, *given},
+        added=frozenset(sweep.list_composition),
+        sections=sections,
+        first=[key for key in (sweep.axes if isinstance(sweep.axes, Mapping) else ()) if is_choice(str(key))],
+    )
+    root = {
+        "type": sweep.type,
+        "axes": sweep.axes,
+        "params": sweep.params or None,
+        "configs": sweep.configs or None,
+        "groups": sweep.groups or None,
+        "defaults": sweep.defaults,
+        "filter": sweep.filter,
+    }
+    points = multiplied_out(root, "sweep", rules)
+    if swept:
+        lists = [axis_values(key, values, key) for key, values in swept.items()]
+        more = [dict(zip(swept, combination, strict=True)) for combination in itertools.product(*lists)]
+        points = [
+            Point(
+                {**point.values, **values}, {**point.choice, **{k: repr(v) for k, v in values.items()}}, point.filters
+            )
+            for point in points
+            for values in more
+        ]
+    if sweep.base_values:
+        points = [Point(merged(sweep.base_values, p.values, rules.added), p.choice, p.filters) for p in points]
+    _refuse_repeats(points, "sweep.axes" if sweep.axes else "sweep")
     return points
 
 
@@ -42,60 +68,30 @@ def repeated(points: Sequence[Point], times: int) -> list[Point]:
         )
     if times == 1:
         return list(points)
-    if any(REPETITION in point for point in points):
+    if any(REPETITION in point.values for point in points):
         what = f"the sweep has an axis '{REPETITION}' and repeats its points"
         raise ConfigError(Problem(what=what, where="sweep.repeat", fix="give the axis another name"))
-    return [{**point, REPETITION: number} for point in points for number in range(1, times + 1)]
+    return [
+        replace(
+            point,
+            values={**point.values, REPETITION: number},
+            choice={**point.choice, REPETITION: str(number)},
+        )
+        for point in points
+        for number in range(1, times + 1)
+    ]
 
 
 def keys_of(points: Sequence[Point]) -> list[str]:
     """Return every key that some point sets, in the order of first appearance."""
-    return list(dict.fromkeys(key for point in points for key in point))
+    return list(dict.fromkeys(key for point in points for key in point.values))
 
 
-def _alternatives(axes: object) -> list[Mapping[str, Any]]:
-    if isinstance(axes, Mapping):
-        return [_with_text_keys(axes)]
-    if isinstance(axes, list) and axes:
-        for index, item in enumerate(axes):
-            if not isinstance(item, Mapping):
-                what = f"item {index} is {item!r}"
-                raise ConfigError(Problem(what=what, where="sweep.axes", fix="give mappings: [{lr: 1}, {lr: 2}]"))
-        return [_with_text_keys(item) for item in axes]
-    fix = "give a mapping of lists, or a list of mappings; leave axes out for one entry"
-    raise ConfigError(Problem(what=f"{axes!r} is no sweep", where="sweep.axes", fix=fix))
-
-
-def _with_text_keys(axes: Mapping[Any, Any]) -> Mapping[str, Any]:
-    odd = [key for key in axes if not isinstance(key, str)]
-    if odd:
-        what = f"YAML reads the axis {odd[0]!r} as no text"
-        raise ConfigError(Problem(what=what, where="sweep.axes", fix="put it in quotes"))
-    return axes
-
-
-def _values(key: str, values: object) -> list[Any]:
-    if not isinstance(values, list):
-        return [values]
-    if not values:
-        fix = "give at least one value, or take the axis out"
-        raise ConfigError(Problem(what=f"axis '{key}' has no values", where=key, fix=fix))
-    texts = [repr(value) for value in values]
-    repeated = next((text for text in texts if texts.count(text) > 1), None) if len({*texts}) < len(texts) else None
-    if repeated is not None:
-        what = f"axis '{key}' has the value {repeated} more than once"
-        raise ConfigError(Problem(what=what, where=key, fix="take the repeated value out"))
-    for _, value in leaves(values):
-        if what := useless_value(value):
-            raise ConfigError(Problem(what=f"axis '{key}': {what}", where=key, fix="give a value"))
-    return values
-
-
-def _refuse_repeats(points: Sequence[Point]) -> None:
+def _refuse_repeats(points: Sequence[Point], where: str) -> None:
     seen: dict[str, int] = {}
     for index, point in enumerate(points):
-        identity = repr(sorted(point.items()))
+        identity = repr(sorted(point.values.items()))
         if identity in seen:
-            what = f"points {seen[identity]} and {index} are the same: {point}"
-            raise ConfigError(Problem(what=what, where="sweep.axes", fix="take the repeated value out"))
+            what = f"points {seen[identity]} and {index} are the same: {point.values}"
+            raise ConfigError(Problem(what=what, where=where, fix="take the repeated value out"))
         seen[identity] = index

@@ -37,6 +37,7 @@ class PlannedEntry:
     compared by. `expected_failure`: why it is expected to fail, empty where it is not. `sink_data`: what single sinks
     are told about it, by the sink's name. `merge_output`: stderr goes where stdout goes. `links`: further names in its
     folder. `artifacts_dir`: where scratch/ and Ray's logs lie, empty where that is its own folder.
+    `siblings`: names of the entries of other stages that it refers to, by stage.
     """
 
     index: int
@@ -75,6 +76,7 @@ class PlannedEntry:
     merge_output: bool = False
     links: Mapping[str, str] = field(default_factory=dict)
     artifacts_dir: str = ""
+    siblings: Mapping[str, str] = field(default_factory=dict)
 
 
 def node_hours(entries: Iterable[PlannedEntry]) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oellm_bench.backends.arguments import to_argv
-from oellm_bench.config.project import Overlay
+from oellm_bench.config.overlays import Overlay
 from oellm_bench.errors import Problem
 from oellm_bench.matrix.arguments import unknown, without_results_path
 from oellm_bench.matrix.schema import MatrixEntry

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from oellm_bench.config.project import Overlay
+from oellm_bench.config.overlays import Overlay
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.matrix.document import Node
 from oellm_bench.matrix.entry import EntryTranslation

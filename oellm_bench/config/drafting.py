@@ -1,0 +1,115 @@
+"""A point's values put into the configuration of its variant, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oellm_bench.config.dependents import SweptValues
+from oellm_bench.config.expansion import SECTIONS
+from oellm_bench.config.grouping import Point
+from oellm_bench.config.placing import set_value, value_at, within
+from oellm_bench.config.resolve import leaves
+from oellm_bench.config.sections import Sections, resolved
+from oellm_bench.config.siblings import Reference, references_in
+from oellm_bench.config.variant import Variant, is_choice
+from oellm_bench.errors import ConfigError, Problem, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A point before what it takes from others is known.
+
+    `values` are the point's own, `data` the whole configuration for it, `references` those to other stages by the key
+    they stand at.
+    """
+
+    point: Point
+    part: Part
+    values: dict[str, Any]
+    data: dict[str, Any]
+    references: Mapping[str, tuple[Reference, ...]]
+
+
+class Part:
+    """What all points of one variant share. Raises ConfigError where the variant itself cannot be used."""
+
+    def __init__(self, variant: Variant, keys: Sequence[str], groups: Collection[str]) -> None:
+        self.variant = variant
+        self.sections = Sections()
+        self.base = resolved(variant, self.sections)
+        self.groups = groups
+        _check_addresses([key for key in keys if "." in key and key not in groups], variant)
+        self._swept = SweptValues(variant.config, variant.provenance, [key for key in keys if key not in groups])
+        self._references = {
+            key: found
+            for key, value in leaves({name: part for name, part in self.base.items() if name != "sweep"})
+            if (found := tuple(references_in(value)))
+        }
+
+    @property
+    def has_references(self) -> bool:
+        """Whether the configuration itself speaks of other stages."""
+        return bool(self._references)
+
+    def draft(self, point: Point) -> Draft | None:
+        """Return the point's configuration, None for a point that a filter takes out. Raises ConfigError."""
+        choices = {key: value for key, value in point.values.items() if is_choice(key, value, self.groups)}
+        own = {key: value for key, value in point.values.items() if key not in choices}
+        values, followers = self._swept.of(own)
+        data, copied = dict(self.base), set[int]()
+        whole = {key: value for key, value in values.items() if key in SECTIONS and isinstance(value, Mapping)}
+        addressed = {**whole, **followers, **{key: value for key, value in values.items() if "." in key}}
+        for key, value in addressed.items():
+            try:
+                set_value(data, key.split("."), value, copied)
+            except (IndexError, ValueError) as err:
+                what = f"'{key}' addresses an item of a list that is not there"
+                raise ConfigError(Problem(what=what, where=self.variant.provenance.where(key))) from err
+        if not all(
+            condition.holds(lambda name: _find(name, {**choices, **values}, data)) for condition in point.filters
+        ):
+            return None
+        references = {key: found for key, found in self._references.items() if not within(key, addressed)}
+        for key, value in {**values, **followers}.items():
+            if found := tuple(references_in(value)):
+                references[key] = found
+        return Draft(point=point, part=self, values={**choices, **values}, data=data, references=references)
+
+
+def _find(name: str, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
+    """Return what a filter calls `name`: a value of the point by its key or the key's end, else the configuration's.
+
+    Raises KeyError with the name and a hint.
+    """
+    plain = {key.replace("-", "_"): value for key, value in values.items()}
+    if name in plain:
+        found = plain[name]
+    else:
+        ending = [key for key in plain if key.rsplit(".", 1)[-1] == name]
+        if len(ending) == 1:
+            found = plain[ending[0]]
+        else:
+            try:
+                found = value_at(data, name)
+            except LookupError:
+                fix = f"write more of its key: {' or '.join(ending)}" if ending else nearest(name, [*plain])
+                raise KeyError(name, fix) from None
+    if any(reference.is_value for reference in references_in(found)):
+        raise KeyError(name, "a filter cannot see what comes from another stage: filter that stage")
+    return found
+
+
+def _check_addresses(keys: Sequence[str], variant: Variant) -> None:
+    """Refuse dotted keys whose first part is no section: they would change nothing."""
+    wrong = [key for key in keys if key.split(".")[0] not in SECTIONS]
+    if wrong:
+        raise ConfigError(
+            Problem(
+                what=f"sweep key '{key}' addresses no section",
+                where=variant.provenance.where(key),
+                fix=nearest(key.split(".")[0], SECTIONS),
+            )
+            for key in wrong
+        )
