@@ -19,14 +19,17 @@ class BackendJobSpec:
     """What a backend is told of the job that its command will run in.
 
     `resources`: the nodes and the GPUs of the whole job. `tasks_per_node`: what sbatch is asked for. `srun`: options of
-    the step that the command is started as; empty where it runs once, on the first node. `contained`: a container or
-    another prefix stands in front of the command.
+    the step that the command is started as; empty where it runs once, on the first node. `own_srun`: a launcher of the
+    user's starts a step too. `contained`: a container or another prefix stands in front of the command.
+    `heterogeneous`: the job has components of different kinds.
     """
 
     resources: Resources = field(default_factory=Resources)
     tasks_per_node: int = 1
     srun: Mapping[str, Any] = field(default_factory=dict)
+    own_srun: bool = False
     contained: bool = False
+    heterogeneous: bool = False
 
     @property
     def gpus_per_node(self) -> int:

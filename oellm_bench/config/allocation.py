@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import PurePath
 
+from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import BackendJobSpec
 from oellm_bench.config.schema import Project
 from oellm_bench.core.resources import Resources
 from oellm_bench.launchers.host import HostLauncher
+from oellm_bench.launchers.pyxis import PyxisLauncher
 from oellm_bench.rendering import directives as sbatch
 
 
@@ -25,5 +28,16 @@ def backend_job_spec(project: Project) -> BackendJobSpec:
         resources=resources_of(project),
         tasks_per_node=int(tasks) if tasks.isdecimal() else 1,
         srun=project.slurm.srun,
+        own_srun=_has_own_srun(project),
         contained=project.container.class_name != HostLauncher.__name__ or bool(project.slurm.launcher_cmd),
+        heterogeneous=bool(project.slurm.hetjob),
     )
+
+
+def _has_own_srun(project: Project) -> bool:
+    try:
+        launcher = to_argv(project.slurm.launcher_cmd)
+    except ValueError:
+        launcher = ()  # told where it stands
+    srun = any(PurePath(word).name == "srun" for word in launcher)
+    return srun or project.container.class_name == PyxisLauncher.__name__

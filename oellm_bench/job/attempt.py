@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.core.hostlist import node_names
 from oellm_bench.core.layout import AttemptLayout, EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.core.resources import RayHead
@@ -24,6 +25,7 @@ _PACKAGES = Path(__file__).resolve().parent.parent / "payload" / "packages.py"
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # What SLURM tells a job of its place and its GPUs.
 _OF_THE_JOB = ("SLURM_", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
+_FIRST_PORT, _PORTS = 20_000, 12_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,11 @@ class Attempt:
         nodes = os.environ.get("SLURM_JOB_NUM_NODES", "") if self.entry.ray.enabled else ""
         return int(nodes) if nodes.isdecimal() else 1
 
+    @property
+    def _has_many_processes(self) -> bool:
+        """Whether there may be several to find each other: on several nodes, or started by srun."""
+        return self.entry.resources.nodes > 1 or any(Path(word).name == "srun" for word in self.entry.launcher)
+
     @functools.cached_property
     def _ray_token(self) -> str:
         """What the heads and workers of several nodes know each other by; handed on by the environment alone."""
@@ -177,6 +184,7 @@ class Attempt:
         cpus = os.environ.get("SLURM_CPUS_PER_TASK")
         return {
             **({"SRUN_CPUS_PER_TASK": cpus} if cpus and "SRUN_CPUS_PER_TASK" not in os.environ else {}),
+            **(meeting_point(os.environ) if self._has_many_processes else {}),
             **self.entry.environment,
             **({"RAY_AUTH_TOKEN": self._ray_token} if self.ray_nodes > 1 else {}),
             "OELLM_BENCH_SESSION_DIR": str(self.session),
@@ -213,6 +221,21 @@ def ray_settings(ray: RayHead, environment: Mapping[str, str], *, here: bool) ->
     if here:
         settings["executable"] = ray.executable or _ray_beside_python()
     return settings
+
+
+def meeting_point(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return where the processes of a job find each other, as torch.distributed is told: a host and a port.
+
+    The host is the job's first node. The port follows from the job's id, so that jobs on one node differ; it is below
+    those that Linux gives out by itself (ip_local_port_range, from 32768). What the environment says is kept.
+    """
+    hosts = node_names(environment.get("SLURM_JOB_NODELIST", ""))
+    job = environment.get("SLURM_JOB_ID", "")
+    port = _FIRST_PORT + int(job) % _PORTS if job.isdecimal() else _FIRST_PORT
+    return {
+        "MASTER_ADDR": environment.get("MASTER_ADDR") or next(hosts, "localhost"),
+        "MASTER_PORT": environment.get("MASTER_PORT") or str(port),
+    }
 
 
 def allotted_cpus(environment: Mapping[str, str]) -> int:
