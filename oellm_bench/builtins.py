@@ -12,6 +12,8 @@ _BUILTIN = (
     "oellm_bench.actions.kinds",
     "oellm_bench.backends.command",
     "oellm_bench.backends.script",
+    "oellm_bench.backends.titan",
+    "oellm_bench.backends.torchrun",
     "oellm_bench.conditions.combined",
     "oellm_bench.conditions.files",
     "oellm_bench.conditions.progress",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from oellm_bench.backends.toml import in_string
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
@@ -14,6 +15,7 @@ from oellm_bench.core.layout import EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
 from oellm_bench.core.resume import PLACEHOLDER, Resume
 from oellm_bench.errors import ConfigError, Problem, nearest
+from oellm_bench.naming import file_problems
 from oellm_bench.placeholders import SIBLING, UnknownPlaceholder, by_key_or_suffix, expand, expand_pattern, value_text
 from oellm_bench.rendering.shell_line import fill_line
 
@@ -67,10 +69,27 @@ def fill(
     environment = {key: filled(value) for key, value in launch.environment.items()}
     cwd = filled(launch.cwd)
     resume = _filled_resume(launch.resume, filled, Path(cwd or Path.cwd()))
-    result = replace(launch, argv=argv, environment=environment, cwd=cwd, resume=resume)
+    files = {name: filled(text, _filling_in(name)) for name, text in launch.files.items()}
+    problems += file_problems(files, point.variant.provenance.where("backend"))
+    result = replace(launch, argv=argv, environment=environment, cwd=cwd, resume=resume, files=files)
     if problems:
         raise ConfigError(problems)
     return result, values
+
+
+def _filling_in(name: str) -> Callable[[str, Lookup], str]:
+    """Return what fills a file of that name in: JSON escapes what stands in a string, and TOML's strings are alike."""
+    if not name.endswith((".toml", ".json")):
+        return expand
+
+    def inside_strings(text: str, lookup: Lookup) -> str:
+        def escaped(wanted: str) -> str | None:
+            value = lookup(wanted)
+            return None if value is None else in_string(value)
+
+        return expand(text, escaped)
+
+    return inside_strings
 
 
 def _filled_resume(resume: Resume | None, filled: Callable[..., str], cwd: Path) -> Resume | None:

@@ -42,7 +42,7 @@ def identity_of(
 def paths_of(launch: LaunchCommand, project: Project) -> dict[str, str]:
     """Return the named paths that a command uses: moved they make no other experiment, but another plan."""
     named = placeholder_paths(project)
-    texts = (*launch.argv, *launch.environment.values(), launch.cwd)
+    texts = (*launch.argv, *launch.environment.values(), launch.cwd, *launch.files.values())
     wanted = (path_key(name) for text in texts for name in names_in(text))
     return {key: named[key] for key in wanted if key in named}
 
@@ -57,7 +57,8 @@ def fingerprint_of(project: str, entries: Sequence[PlannedEntry], used: Mapping[
 
 
 def _launch_identity(launch: LaunchCommand) -> dict[str, Any]:
-    return {name: value for name, value in vars(launch).items() if name not in ("reads", "progress", "resume")}
+    of_no_account = ("reads", "progress", "resume", *(() if launch.files else ("files",)))
+    return {name: value for name, value in vars(launch).items() if name not in of_no_account}
 
 
 def _ray_identity(ray: RayHead) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from oellm_bench.errors import Problem
@@ -45,6 +45,14 @@ def link_problems(links: Mapping[str, str]) -> Iterator[Problem]:
         if target.startswith("/") or ".." in target.split("/"):
             fix = "name something below the entry's folder"
             yield Problem(what=f"'{target}' is outside of the entry's folder", where=where, fix=fix)
+
+
+def file_problems(names: Iterable[str], where: str) -> Iterator[Problem]:
+    """Yield why a file of that name cannot lie in an entry's folder beside what is there already."""
+    for name in names:
+        if not _SAFE.fullmatch(name) or name in _OF_AN_ENTRY:
+            fix = f"choose a name that is no path, and none of {', '.join(sorted(_OF_AN_ENTRY))}"
+            yield Problem(what=f"'{name}' cannot be a file of the entry", where=where, fix=fix)
 
 
 def check_template(template: str) -> list[Problem]:

@@ -257,6 +257,7 @@ def _entry(draft: _Draft, index: int, watch: int, session_dir: Path) -> PlannedE
         links=project.project.links,
         artifacts_dir=_artifacts_dir(project, session_dir, draft.name),
         siblings=siblings,
+        files=filled.files,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,14 @@ class ScriptBackendConfig(PluginConfig):
     resume: ResumeConfig = option("how a restart goes on from a checkpoint", factory=ResumeConfig)
 
 
+def script_problems(path: Path, spec: BackendJobSpec) -> Iterator[Problem]:
+    """Yield that a script is not there. One in a folder that this node has not may be in the container's image."""
+    if names_in(str(path)) or path.is_file() or (spec.contained and not path.parent.is_dir()):
+        return
+    fix = "give an absolute path, or set script_base_dir"
+    yield Problem(what=f"no such file '{path}'", where="script", fix=fix)
+
+
 @register
 class ScriptBackend(Backend):
     """A script under the file contract; exit 0 without a valid metrics.json is an error."""
@@ -50,11 +58,7 @@ class ScriptBackend(Backend):
 
     def validate(self, spec: BackendJobSpec) -> Sequence[Problem]:
         """Check that the script is there (where its path has no placeholder) and the arguments are words."""
-        problems = []
-        path = self._script()
-        if not names_in(str(path)) and not path.is_file():
-            fix = "give an absolute path, or set script_base_dir"
-            problems.append(Problem(what=f"no such file '{path}'", where="script", fix=fix))
+        problems = [*script_problems(self._script(), spec)]
         try:
             to_argv(self.config.args)
         except ValueError as err:

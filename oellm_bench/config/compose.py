@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from oellm_bench.config.expansion import points_of
-from oellm_bench.config.overrides import Overrides, parse_overrides
+from oellm_bench.config.overrides import Overrides, parse_overrides, quoted_option
 from oellm_bench.config.provenance import Provenance, Source, shown
 from oellm_bench.config.search_path import hydra_folders
 from oellm_bench.config.variant import Choices, Composition, Variant, choices_of
@@ -79,7 +79,7 @@ def _compose(
     folders: Sequence[Path],
     loader: ConfigLoader,
 ) -> Variant:
-    lines = [*parsed.lines, *(f"{group}={option}" for group, option in choices.items())]
+    lines = [*parsed.lines, *(f"{group}={quoted_option(option)}" for group, option in choices.items())]
     try:
         config = compose(reference, overrides=lines)
         defaults = loader.compute_defaults_list(reference, lines, RunMode.RUN).defaults

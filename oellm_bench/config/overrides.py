@@ -56,7 +56,7 @@ def parse_overrides(texts: Sequence[str], loader: ConfigLoader) -> Overrides:
             if not found:
                 problems.append(Problem(what="the sweep has no values", where=f"-o {text}"))
             elif _is_group(key, loader):
-                groups[key] = [str(item) for item in found]
+                groups[key] = [option_name(item) for item in found]
             else:
                 values[key] = found
         else:
@@ -66,12 +66,25 @@ def parse_overrides(texts: Sequence[str], loader: ConfigLoader) -> Overrides:
     return Overrides(lines=tuple(lines), group_axes=groups, value_axes=values, origins=origins)
 
 
+def option_name(value: object) -> str:
+    """Return the name of a group's option as it was written: null is one like any other."""
+    return "null" if value is None else str(value)
+
+
+def quoted_option(name: str) -> str:
+    """Return the name as Hydra's grammar takes it for a text, whatever it looks like."""
+    return f"'{name}'" if name == "null" else name
+
+
 def _is_group(key: str, loader: ConfigLoader) -> bool:
     return bool(loader.get_group_options(key))
 
 
 def _line(text: str, override: Override, loader: ConfigLoader) -> str:
-    group_choice = _is_group(override.key_or_group, loader) and isinstance(override.value(), str | list | None)
+    is_group, value = _is_group(override.key_or_group, loader), override.value()
+    if is_group and value is None and not override.is_delete():
+        return f"{text.partition('=')[0]}={quoted_option(option_name(value))}"
+    group_choice = is_group and isinstance(value, str | list)
     if override.is_delete() or group_choice or override.package is not None:
         return text
     return f"++{text.lstrip('+')}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from oellm_bench.config.overrides import option_name
 from oellm_bench.config.provenance import Provenance
 
 Choices = tuple[tuple[str, str], ...]
@@ -47,7 +48,7 @@ class Composition:
 
 def choices_of(values: Mapping[str, Any], groups: Collection[str]) -> Choices:
     """Return the group choices among the values of a point."""
-    return tuple((key, str(value)) for key, value in values.items() if is_choice(key, value, groups))
+    return tuple((key, option_name(value)) for key, value in values.items() if is_choice(key, value, groups))
 
 
 def is_choice(key: str, value: object, groups: Collection[str]) -> bool:

@@ -37,7 +37,8 @@ class PlannedEntry:
     compared by. `expected_failure`: why it is expected to fail, empty where it is not. `sink_data`: what single sinks
     are told about it, by the sink's name. `merge_output`: stderr goes where stdout goes. `links`: further names in its
     folder. `artifacts_dir`: where scratch/ and Ray's logs lie, empty where that is its own folder.
-    `siblings`: names of the entries of other stages that it refers to, by stage.
+    `siblings`: names of the entries of other stages that it refers to, by stage. `files`: text by name
+    that each attempt finds in its folder.
     """
 
     index: int
@@ -77,6 +78,7 @@ class PlannedEntry:
     links: Mapping[str, str] = field(default_factory=dict)
     artifacts_dir: str = ""
     siblings: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def node_hours(entries: Iterable[PlannedEntry]) -> float:

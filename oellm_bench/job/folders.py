@@ -50,8 +50,17 @@ def prepare(attempt: Attempt) -> None:
         remove(attempt.ray_workers)
         attempt.ray_workers.mkdir()
         atomic_write_text(attempt.ray_spec, attempt.ray_spec_text(os.environ))
+    _write_own_files(attempt)
+
+
+def _write_own_files(attempt: Attempt) -> None:
+    """Write the files that the command is to find, and lay the links that the user wants."""
+    root = attempt.layout.root
+    for name, text in attempt.entry.files.items():
+        _put_aside(root / name, unless=Path.is_file)
+        atomic_write_text(root / name, text)
     for name, target in attempt.entry.links.items():
-        _link(layout.root / name, target.replace("{attempt}", str(attempt.number)))
+        _link(root / name, target.replace("{attempt}", str(attempt.number)))
 
 
 def remove_scratch(attempt: Attempt) -> None:
