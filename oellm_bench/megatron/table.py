@@ -1,0 +1,112 @@
+"""The arguments of Megatron-LM's own parser, as data: which there are, how they are spelled, what they take."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oellm_bench.errors import StateError
+
+PACKAGED = Path(__file__).with_name("arguments.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Argument:
+    """One argument of a parser, as `argparse` was told of it.
+
+    `action`: `store`, `store_true`, `store_false`, `boolean_optional`, `store_const`, `append`, ... `type`: the name of
+    what makes the value of a text, empty: it stays text. `choices`, `const` and `default`: as JSON has them, text for what
+    JSON has not.
+    """
+
+    dest: str
+    flags: tuple[str, ...]
+    action: str = "store"
+    type: str = ""
+    choices: tuple[Any, ...] = ()
+    nargs: int | str | None = None
+    const: Any = None
+    default: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """All arguments of one version of Megatron-LM; `source` says of which."""
+
+    source: str
+    arguments: tuple[Argument, ...]
+    _by_name: dict[str, Argument] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self._by_name
+        for argument in self.arguments:
+            for flag in argument.flags:
+                names.setdefault(normalised(flag), argument)
+        for argument in self.arguments:  # a dest is what an own flag of another argument would hide: flags first
+            names.setdefault(normalised(argument.dest), argument)
+
+    def find(self, name: str) -> Argument | None:
+        """Return the argument of a dest or a flag, with or without dashes, `-` and `_` alike; None for no such one."""
+        return self._by_name.get(name) or self._by_name.get(normalised(name))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that `find` knows, as it is written in YAML."""
+        return tuple(self._by_name)
+
+    @property
+    def by_dest(self) -> Mapping[str, tuple[Argument, ...]]:
+        """The arguments of each dest: several may set the same one."""
+        found: dict[str, tuple[Argument, ...]] = {}
+        for argument in self.arguments:
+            found[argument.dest] = (*found.get(argument.dest, ()), argument)
+        return found
+
+
+def normalised(name: str) -> str:
+    """Return a dest or a flag as it is written in YAML: `--lr-decay-iters` is `lr_decay_iters`."""
+    return name.lstrip("-").replace("-", "_")
+
+
+def table_of(document: Any, where: str) -> Table:
+    """Return the table of a JSON document `{source, arguments: [...]}`; `where` it stands is told in errors.
+
+    Raises StateError where it is none.
+    """
+    try:
+        arguments = tuple(_argument(item) for item in document["arguments"])
+        return Table(source=str(document["source"]), arguments=arguments)
+    except (KeyError, TypeError, AttributeError) as err:
+        raise StateError(f"{where} is no table of arguments ({err}); make it anew") from err
+
+
+def read_table(path: Path) -> Table:
+    """Return the table in a file. Raises StateError where it cannot be read or is none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise StateError(f"'{path}' cannot be read ({err})") from err
+    return table_of(document, f"'{path}'")
+
+
+@functools.cache
+def packaged_table() -> Table:
+    """Return the table that comes with this package; read once, when it is asked for."""
+    return read_table(PACKAGED)
+
+
+def _argument(item: Mapping[str, Any]) -> Argument:
+    return Argument(
+        dest=str(item["dest"]),
+        flags=tuple(map(str, item["flags"])),
+        action=str(item.get("action", "store")),
+        type=str(item.get("type") or ""),
+        choices=tuple(item.get("choices") or ()),
+        nargs=item.get("nargs"),
+        const=item.get("const"),
+        default=item.get("default"),
+    )
