@@ -19,8 +19,8 @@ class Argument:
     """One argument of a parser, as `argparse` was told of it.
 
     `action`: `store`, `store_true`, `store_false`, `boolean_optional`, `store_const`, `append`, ... `type`: the name of
-    what makes the value of a text, empty: it stays text. `choices`, `const` and `default`: as JSON has them, text for what
-    JSON has not.
+    what makes the value of a text, empty: it stays text. `choices`, `const` and `default`: as JSON has them, text for
+    what JSON has not.
     """
 
     dest: str
@@ -33,43 +33,45 @@ class Argument:
     default: Any = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
     """All arguments of one version of Megatron-LM; `source` says of which."""
 
     source: str
     arguments: tuple[Argument, ...]
-    _by_name: dict[str, Argument] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _by_flag: dict[str, Argument] = field(init=False, repr=False, default_factory=dict)
+    _by_dest: dict[str, tuple[Argument, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = self._by_name
         for argument in self.arguments:
+            self._by_dest[argument.dest] = (*self._by_dest.get(argument.dest, ()), argument)
             for flag in argument.flags:
-                names.setdefault(normalised(flag), argument)
-        for argument in self.arguments:  # a dest is what an own flag of another argument would hide: flags first
-            names.setdefault(normalised(argument.dest), argument)
+                self._by_flag.setdefault(normalised(flag), argument)
 
     def find(self, name: str) -> Argument | None:
-        """Return the argument of a dest or a flag, with or without dashes, `-` and `_` alike; None for no such one."""
-        return self._by_name.get(name) or self._by_name.get(normalised(name))
+        """Return the argument of a dest or a flag, `-` and `_` alike; None for no such one.
+
+        A name with leading dashes is a flag; without, it is a dest where it can be: `ckpt_fully_parallel_save` is what
+        `--no-ckpt-fully-parallel-save` sets, `--ckpt-fully-parallel-save` another, older argument.
+        """
+        key = normalised(name)
+        if not name.startswith("-") and key in self._by_dest:
+            return self._by_dest[key][0]
+        return self._by_flag.get(key)
+
+    def of_dest(self, dest: str) -> tuple[Argument, ...]:
+        """Return the arguments that set a dest: one, several (`--x`, `--no-x`), or none."""
+        return self._by_dest.get(dest, ())
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that `find` knows, as it is written in YAML."""
-        return tuple(self._by_name)
-
-    @property
-    def by_dest(self) -> Mapping[str, tuple[Argument, ...]]:
-        """The arguments of each dest: several may set the same one."""
-        found: dict[str, tuple[Argument, ...]] = {}
-        for argument in self.arguments:
-            found[argument.dest] = (*found.get(argument.dest, ()), argument)
-        return found
+        return tuple({**self._by_dest, **self._by_flag})
 
 
 def normalised(name: str) -> str:
     """Return a dest or a flag as it is written in YAML: `--lr-decay-iters` is `lr_decay_iters`."""
-    return name.lstrip("-").replace("-", "_")
+    return name.removeprefix("megatron.").lstrip("-").replace("-", "_")
 
 
 def table_of(document: Any, where: str) -> Table:
@@ -81,7 +83,7 @@ def table_of(document: Any, where: str) -> Table:
         arguments = tuple(_argument(item) for item in document["arguments"])
         return Table(source=str(document["source"]), arguments=arguments)
     except (KeyError, TypeError, AttributeError) as err:
-        raise StateError(f"{where} is no table of arguments ({err}); make it anew") from err
+        raise StateError(f"{where} is no table of arguments ({err!r}); make it anew") from err
 
 
 def read_table(path: Path) -> Table:
