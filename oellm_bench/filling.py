@@ -13,7 +13,7 @@ from oellm_bench.config.schema import Project
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import EntryLayout, SessionLayout
 from oellm_bench.core.plan import PlannedEntry
-from oellm_bench.core.resume import PLACEHOLDER, Resume
+from oellm_bench.core.resume import ITERATION, PLACEHOLDER, Resume
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.naming import file_problems
 from oellm_bench.placeholders import SIBLING, UnknownPlaceholder, by_key_or_suffix, expand, expand_pattern, value_text
@@ -98,7 +98,8 @@ def _filled_resume(resume: Resume | None, filled: Callable[..., str], cwd: Path)
         return None
 
     def with_checkpoint(text: str, lookup: Lookup) -> str:
-        return expand(text, lambda name: PLACEHOLDER if f"{{{name}}}" == PLACEHOLDER else lookup(name))
+        of_the_job = {placeholder[1:-1]: placeholder for placeholder in (PLACEHOLDER, ITERATION)}
+        return expand(text, lambda name: of_the_job.get(name) or lookup(name))
 
     def pattern(text: str, lookup: Lookup) -> str:
         return expand_pattern(text, lookup, cwd)
@@ -107,6 +108,7 @@ def _filled_resume(resume: Resume | None, filled: Callable[..., str], cwd: Path)
         resume,
         pattern=filled(resume.pattern, pattern),
         arguments=tuple(filled(argument, with_checkpoint) for argument in resume.arguments),
+        without=tuple(filled(argument) for argument in resume.without),
     )
 
 

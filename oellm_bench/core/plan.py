@@ -227,7 +227,8 @@ def _entry(document: Mapping[str, Any]) -> PlannedEntry:
     values["passthrough"] = tuple(values.get("passthrough", ()))
     values["capture"] = Capture(**values.get("capture", {}))
     resume = values.get("resume")
-    values["resume"] = Resume(**{**resume, "arguments": tuple(resume["arguments"])}) if resume else None
+    lists = {name: tuple(resume.get(name, ())) for name in ("arguments", "without")} if resume else {}
+    values["resume"] = Resume(**{**resume, **lists}) if resume else None
     values["resources"] = Resources(**values["resources"])
     values["ray"] = RayHead(**values["ray"])
     values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])

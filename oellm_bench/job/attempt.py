@@ -80,7 +80,7 @@ class Attempt:
         """The exact command line: launcher, payload where Ray is wanted, command."""
         command = self.entry.argv
         if self.entry.resume is not None and self.checkpoint:
-            command += self.entry.resume.arguments_for(self.checkpoint)
+            command = self.entry.resume.resumed(command, self.checkpoint)
         if not self.entry.ray.enabled:
             return self.launcher + command
         return (*self.launcher, self._python, str(self.payload), "ray", str(self.ray_spec), "--", *command)

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from oellm_bench.core.resume import Resume
+from oellm_bench.core.resume import Resume, number_of
 from oellm_bench.fileio import open_file
 from oellm_bench.matching import matching
 
@@ -21,14 +21,27 @@ def newest_checkpoint(resume: Resume) -> str:
     """Return the path of the checkpoint that was written last and is whole, empty where there is none.
 
     What was being written when the attempt before was killed is passed over: a folder without the file that is
-    written last, an empty file, and a cut-off file of a kind that tells its own length.
+    written last, an empty file, and a cut-off file of a kind that tells its own length. Where a tracker tells which
+    one is whole it decides, not the time: nothing above its number counts, and without it nothing does.
     """
+    if resume.tracker:
+        return _newest_tracked(resume)
     found: list[tuple[int, list[int], str]] = []
     for name in matching(resume.pattern):
         with contextlib.suppress(OSError, UnicodeEncodeError):  # deleted meanwhile; a name that is no text
             numbers = [int(text) for text in _NUMBERS.findall(Path(name).name) if name.encode()]
             found.append((_written_ns(Path(name), resume.complete), numbers, name))
     return next((name for _, _, name in sorted(found, reverse=True) if _is_whole(Path(name), resume.complete)), "")
+
+
+def _newest_tracked(resume: Resume) -> str:
+    found = []
+    for name in matching(resume.pattern):
+        with contextlib.suppress(OSError, ValueError):  # no tracker, or one that names no number
+            last = int(Path(name).with_name(resume.tracker).read_text(encoding="ascii"))
+            if number_of(name) <= last:
+                found.append((number_of(name), name))
+    return next((name for _, name in sorted(found, reverse=True) if _is_whole(Path(name), resume.complete)), "")
 
 
 def _written_ns(path: Path, complete: str) -> int:

@@ -100,7 +100,7 @@ def _is_negative(argument: Argument, key: str) -> bool:
 
 def _flag(table: Table, argument: Argument, wanted: bool) -> tuple[str, ...]:
     """Return the flag that gives a dest its truth value, nothing where it has it. Raises ValueError for none."""
-    same = [other for other in table.of_dest(argument.dest) if other.action in _FLAGS]
+    same = [other for other in table.by_dest[argument.dest] if other.action in _FLAGS]
     if same[0].default is wanted:
         return ()
     for other in same:

@@ -35,16 +35,19 @@ class Argument:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """All arguments of one version of Megatron-LM; `source` says of which."""
+    """All arguments of one version of Megatron-LM; `source` says of which.
+
+    `by_dest`: those that set each value: one, or several (`--x`, `--no-x`).
+    """
 
     source: str
     arguments: tuple[Argument, ...]
+    by_dest: dict[str, tuple[Argument, ...]] = field(init=False, repr=False, default_factory=dict)
     _by_flag: dict[str, Argument] = field(init=False, repr=False, default_factory=dict)
-    _by_dest: dict[str, tuple[Argument, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for argument in self.arguments:
-            self._by_dest[argument.dest] = (*self._by_dest.get(argument.dest, ()), argument)
+            self.by_dest[argument.dest] = (*self.by_dest.get(argument.dest, ()), argument)
             for flag in argument.flags:
                 self._by_flag.setdefault(normalised(flag), argument)
 
@@ -55,18 +58,14 @@ class Table:
         `--no-ckpt-fully-parallel-save` sets, `--ckpt-fully-parallel-save` another, older argument.
         """
         key = normalised(name)
-        if not name.startswith("-") and key in self._by_dest:
-            return self._by_dest[key][0]
+        if not name.startswith("-") and key in self.by_dest:
+            return self.by_dest[key][0]
         return self._by_flag.get(key)
-
-    def of_dest(self, dest: str) -> tuple[Argument, ...]:
-        """Return the arguments that set a dest: one, several (`--x`, `--no-x`), or none."""
-        return self._by_dest.get(dest, ())
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that `find` knows, as it is written in YAML."""
-        return tuple({**self._by_dest, **self._by_flag})
+        return tuple({**self.by_dest, **self._by_flag})
 
 
 def normalised(name: str) -> str:
