@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import selectors
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +29,16 @@ SHORTEST_SECRET = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """How a program ended: `returncode` is negative for a signal, None when the time was up."""
+    """How a program ended: `returncode` is negative for a signal, None when the time was up.
+
+    `flooded`: it was stopped because it wrote too much.
+    """
 
     argv: tuple[str, ...]
     returncode: int | None
     stdout: str
     stderr: str
+    flooded: bool = False
 
     @property
     def timed_out(self) -> bool:
@@ -72,6 +78,66 @@ def run(
         stdout, stderr = process.communicate()
         code = None
     return Completed(argv=tuple(argv), returncode=code, stdout=stdout, stderr=stderr)
+
+
+def run_distrusted(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    most_bytes: int,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Completed:
+    """Run a program as `run` does, without input; it is killed too when it has written more than `most_bytes`.
+
+    What holds its output open after its end counts as the program. Raises OSError when it cannot be started.
+    """
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=None if environment is None else dict(environment),
+        cwd=cwd,
+        start_new_session=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    written = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    over = False
+    with process.stdout, process.stderr:
+        try:
+            end = time.monotonic() + timeout_s
+            _drain(written, end, most_bytes)
+            flooded = sum(map(len, written.values())) > most_bytes
+            if not flooded:
+                process.wait(timeout=max(end - time.monotonic(), 0.01))
+                over = True
+        except subprocess.TimeoutExpired:
+            flooded = False
+        finally:
+            if not over:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    out, err = (data.decode("utf-8", errors="replace") for data in written.values())
+    return Completed(
+        argv=tuple(argv), returncode=process.returncode if over else None, stdout=out, stderr=err, flooded=flooded
+    )
+
+
+def _drain(written: Mapping[int, bytearray], end: float, most_bytes: int) -> None:
+    """Read pipes until all are closed, the clock is at `end`, or more than `most_bytes` have come."""
+    with selectors.DefaultSelector() as selector:
+        for descriptor in written:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map() and sum(map(len, written.values())) <= most_bytes:
+            ready = selector.select(max(end - time.monotonic(), 0))
+            if not ready:
+                return
+            for key, _ in ready:
+                data = os.read(key.fd, 1 << 16)
+                written[key.fd].extend(data)
+                if not data:
+                    selector.unregister(key.fd)
 
 
 def quote(argument: str) -> str:

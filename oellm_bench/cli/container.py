@@ -20,7 +20,7 @@ from oellm_bench.config.allocation import backend_job_spec
 from oellm_bench.config.project import base_project
 from oellm_bench.config.schema import Project
 from oellm_bench.errors import ConfigError, UsageError
-from oellm_bench.launchers.apptainer import ApptainerConfig, ApptainerLauncher
+from oellm_bench.launchers.apptainer import PROGRAMS, ApptainerConfig, ApptainerLauncher
 from oellm_bench.launchers.base import Place
 from oellm_bench.launchers.prefix import with_environment
 from oellm_bench.schedulers.fake import FakeSlurmClient
@@ -28,7 +28,6 @@ from oellm_bench.session import sessions_file, state_folder
 from oellm_bench.session_writing import make_output_folder
 from oellm_bench.shell import command_line, quote
 
-PROGRAMS = ("apptainer", "singularity")
 _OURS = "PYTHONPATH"  # for this package, which the image need not have
 
 

@@ -9,6 +9,7 @@ from oellm_bench import __version__
 from oellm_bench.cli.argument_types import seconds
 from oellm_bench.cli.comparing_arguments import baseline_arguments, compare_arguments, history_arguments
 from oellm_bench.cli.matrix_arguments import matrix_arguments
+from oellm_bench.cli.megatron_arguments import megatron_arguments
 
 _MOST_JOBS = 1_000_000
 
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _report(verbs.add_parser("report", help="write a session as one HTML page"))
     _simulate(verbs.add_parser("simulate", help="run a campaign on a simulated cluster, to compare policies"))
+    megatron_arguments(verbs.add_parser("megatron", help="the arguments of a Megatron-LM checkout, as a table"))
     _options(verbs.add_parser("options", help="every field of the configuration"))
     return parser
 

@@ -13,6 +13,8 @@ from oellm_bench.errors import Problem
 from oellm_bench.launchers.base import Launcher, Place
 from oellm_bench.launchers.binds import all_binds, bind_problems, mount_text
 
+PROGRAMS = ("apptainer", "singularity")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApptainerConfig(PluginConfig):
