@@ -20,6 +20,7 @@ VERBS = (
     "compare",
     "baseline",
     "history",
+    "megatron",
     "options",
 )
 

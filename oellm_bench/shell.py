@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
@@ -25,6 +26,9 @@ OF_SINKS = "OELLM_BENCH_SINK_"
 
 # Shorter values are no secrets worth the name, and would be found by chance in any text. Characters.
 SHORTEST_SECRET = 8
+
+# How long a program's output may stay silent until somebody looks whether it has ended.
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +92,10 @@ def run_distrusted(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Completed:
-    """Run a program as `run` does, without input; it is killed too when it has written more than `most_bytes`.
+    """Run a program as `run` does, without input; killed, too, as soon as it has written more than `most_bytes`.
 
-    What holds its output open after its end counts as the program. Raises OSError when it cannot be started.
+    What it leaves running with its output still open is killed when it has ended. Raises OSError when it cannot be
+    started.
     """
     process = subprocess.Popen(
         list(argv),
@@ -103,41 +108,39 @@ def run_distrusted(
     )
     assert process.stdout is not None and process.stderr is not None
     written = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
-    over = False
+    code, is_closed = None, False
     with process.stdout, process.stderr:
         try:
             end = time.monotonic() + timeout_s
-            _drain(written, end, most_bytes)
+            is_closed = _drain(process, written, end, most_bytes)
             flooded = sum(map(len, written.values())) > most_bytes
-            if not flooded:
-                process.wait(timeout=max(end - time.monotonic(), 0.01))
-                over = True
-        except subprocess.TimeoutExpired:
-            flooded = False
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = None if flooded else process.wait(timeout=max(end - time.monotonic(), 0.01))
         finally:
-            if not over:
-                os.killpg(process.pid, signal.SIGKILL)
+            if code is None or not is_closed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     out, err = (data.decode("utf-8", errors="replace") for data in written.values())
-    return Completed(
-        argv=tuple(argv), returncode=process.returncode if over else None, stdout=out, stderr=err, flooded=flooded
-    )
+    return Completed(argv=tuple(argv), returncode=code, stdout=out, stderr=err, flooded=flooded)
 
 
-def _drain(written: Mapping[int, bytearray], end: float, most_bytes: int) -> None:
-    """Read pipes until all are closed, the clock is at `end`, or more than `most_bytes` have come."""
+def _drain(process: subprocess.Popen[bytes], written: Mapping[int, bytearray], end: float, most_bytes: int) -> bool:
+    """Read pipes; return whether they were closed before `end`, `most_bytes` or the end of the process."""
     with selectors.DefaultSelector() as selector:
         for descriptor in written:
             selector.register(descriptor, selectors.EVENT_READ)
         while selector.get_map() and sum(map(len, written.values())) <= most_bytes:
-            ready = selector.select(max(end - time.monotonic(), 0))
-            if not ready:
-                return
+            left = end - time.monotonic()
+            ready = selector.select(max(min(left, _LOOK_S), 0))
+            if left <= 0 or not (ready or process.poll() is None):
+                return False
             for key, _ in ready:
                 data = os.read(key.fd, 1 << 16)
                 written[key.fd].extend(data)
                 if not data:
                     selector.unregister(key.fd)
+        return not selector.get_map()
 
 
 def quote(argument: str) -> str:

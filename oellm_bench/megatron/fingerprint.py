@@ -12,6 +12,7 @@ from oellm_bench.fileio import open_file
 
 # What a parser is made of: the packages, and the modules beside the scripts that train.
 _PATTERNS = ("megatron/**/*.py", "*.py")
+_MAIN = ("megatron/training/arguments.py", "megatron/arguments.py")
 _TIMEOUT_S = 60.0
 _COMMIT = "# branch.oid "
 
@@ -48,8 +49,9 @@ def _by_commit(checkout: Path, script: str) -> str:
     lines = _git(checkout, "status", *flags, "--", *wanted).split("\0")
     commit = next((line[len(_COMMIT) :] for line in lines if line.startswith(_COMMIT)), "(initial)")
     changed = [_path(line) for line in lines if line and not line.startswith("#")]
-    # A whole folder that is not tracked, or ignored: that is a checkout in somebody else's repository.
-    if commit == "(initial)" or any(path.endswith("/") for path in changed):
+    unknown = [line for line in lines if line[:1] in ("?", "!")]
+    # Its main file is not tracked: that is a checkout in somebody else's repository.
+    if commit == "(initial)" or any(line.endswith(("/", *_MAIN)) for line in unknown):
         raise _NotByCommit
     if not changed:
         return commit

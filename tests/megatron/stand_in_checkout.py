@@ -40,7 +40,7 @@ def add_megatron_arguments(parser):
     group.add_argument("--zero", action="store_const", const=0, default=7)
     group.add_argument("--spec", action="append")
     group.add_argument("--moe-layer-freq", type=freq_type, default=1)
-    group.add_argument("--attention-backend", type=lambda text: Backend[text], choices=list(Backend), default=Backend.auto)
+    group.add_argument("--backend", type=lambda text: Backend[text], choices=list(Backend), default=Backend.auto)
     return parser
 
 
