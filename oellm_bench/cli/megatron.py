@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the table, or write it; say on stderr in what it differs from the packaged one."""
     set_up(verbose=args.verbose)
     checkout: Path = args.megatron_path.absolute()
-    prefix = _container(args.container, checkout) if args.container else ()
+    prefix = _container(args.container, checkout, checkout / args.script) if args.container else ()
     interpreter = Interpreter(python=args.python, prefix=prefix, script=args.script)
     try:
         table = table_for(checkout, interpreter, fresh=args.fresh, timeout_s=args.timeout)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _container(image: str, checkout: Path) -> tuple[str, ...]:
+def _container(image: str, checkout: Path, script: Path) -> tuple[str, ...]:
     program = next(filter(shutil.which, PROGRAMS), "")
     if not program:
         raise UsageError(f"--container: {' and '.join(PROGRAMS)} are not on PATH; load the site's module of one")
@@ -46,7 +46,8 @@ def _container(image: str, checkout: Path) -> tuple[str, ...]:
         raise UsageError(f"--container: there is no '{image}'; correct the path of the image")
     where = image if "://" in image else str(Path(image).absolute())
     launcher = ApptainerLauncher(ApptainerConfig(image=where, program=program))
-    return launcher.prefix(Place(cwd=str(checkout)))
+    readable = () if checkout in (script, *script.parents) else (str(script.parent),)
+    return launcher.prefix(Place(cwd=str(checkout), readable=readable))
 
 
 def _summary(table: Table, packaged: Table, *, every: bool) -> str:

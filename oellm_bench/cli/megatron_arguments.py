@@ -18,7 +18,7 @@ def megatron_arguments(parser: argparse.ArgumentParser) -> None:
     )
     step.add_argument("--container", metavar="IMAGE", help="Apptainer image of the run, in which that Python is")
     step.add_argument(
-        "--script", default="", metavar="FILE", help="training script in DIR whose own arguments count, too"
+        "--script", default="", metavar="FILE", help="training script, from DIR, whose own arguments count too"
     )
     step.add_argument("--output", type=Path, metavar="FILE", help="write to this file (default: stdout)")
     step.add_argument("--fresh", action="store_true", help="ask the checkout even where its answer is known")

@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).with_name("parser_dump.py")
 class Interpreter:
     """What runs the checkout's Python: the program, and what stands in front of it, such as a container.
 
-    `script`: the path of a training script in the checkout whose own arguments count too.
+    `script`: the path of a training script, from the checkout, whose own arguments count too; empty for none.
     """
 
     python: str = "python3"

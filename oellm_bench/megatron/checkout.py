@@ -16,7 +16,7 @@ from typing import Any
 from oellm_bench.errors import ConfigError, Problem, StateError
 from oellm_bench.fileio import WriteError, atomic_write_text, file_lock, quarantine
 from oellm_bench.megatron.asking import PROGRAM, TIMEOUT_S, Interpreter, ask
-from oellm_bench.megatron.fingerprint import described, fingerprint
+from oellm_bench.megatron.fingerprint import checksum, described, fingerprint
 from oellm_bench.megatron.table import Argument, Table, read_table, table_of
 
 _log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ def table_for(
     checkout = Path(os.path.abspath(checkout))  # noqa: PTH100 links stay: inside a container they are called the same
     interpreter = _located(interpreter or Interpreter())
     _check(checkout, interpreter.script)
-    state = fingerprint(checkout, interpreter.script)
-    path = cache_folder() / f"{_key(state, interpreter)}.json"
+    state = fingerprint(checkout)
+    path = cache_folder() / f"{_key(checkout, state, interpreter)}.json"
     if not fresh:
         with contextlib.suppress(StateError):
             return read_table(path)
@@ -53,7 +53,8 @@ def table_for(
             return kept
         document = {"source": f"{described(checkout, state)}, read from its own argument parser"}
         table = table_of({**document, "arguments": ask(checkout, interpreter, timeout_s)}, f"what '{checkout}' says")
-        if is_held and fingerprint(checkout, interpreter.script) == state:  # else it was changed in between
+        # Else it was changed in between.
+        if is_held and path.stem == _key(checkout, fingerprint(checkout), interpreter):
             _keep(path, table)
     return table
 
@@ -100,13 +101,15 @@ def _check(checkout: Path, script: str) -> None:
         raise ConfigError(Problem(what=what, where="megatron_path", fix=fix))
     if script and not (checkout / script).is_file():
         what = f"there is no '{script}' in '{checkout}'"
-        raise ConfigError(Problem(what=what, where="script", fix="give its path from there, e.g. pretrain_gpt.py"))
+        raise ConfigError(Problem(what=what, where="script", fix="give its path, or that from there"))
 
 
-def _key(state: str, interpreter: Interpreter) -> str:
+def _key(checkout: Path, state: str, interpreter: Interpreter) -> str:
     """Return what names an answer: whatever might make it another one is in it."""
+    # The script need not be in the checkout.
+    script = checksum(Path("/"), [checkout / interpreter.script]) if interpreter.script else ""
     program = hashlib.sha256(PROGRAM.read_bytes()).hexdigest()
-    whom = [interpreter.python, *interpreter.prefix, "", interpreter.script, os.environ.get("PYTHONPATH", "")]
+    whom = [interpreter.python, *interpreter.prefix, "", script, os.environ.get("PYTHONPATH", "")]
     return hashlib.sha256(json.dumps([program, state, *whom]).encode()).hexdigest()[:32]
 
 

@@ -21,13 +21,13 @@ class _NotByCommit(Exception):
     """Git does not know this folder, or not all of it."""
 
 
-def fingerprint(checkout: Path, script: str = "") -> str:
+def fingerprint(checkout: Path) -> str:
     """Return what changes with the Python files of a checkout: `COMMIT`, `COMMIT+CHANGES` or `files-CHECKSUM`."""
     try:
-        return _by_commit(checkout, script)
+        return _by_commit(checkout)
     except _NotByCommit:
-        files = sorted({path for pattern in _PATTERNS for path in checkout.glob(pattern)} | _script(checkout, script))
-        return f"files-{_checksum(checkout, files)}"
+        files = sorted({path for pattern in _PATTERNS for path in checkout.glob(pattern)})
+        return f"files-{checksum(checkout, files)}"
 
 
 def described(checkout: Path, state: str) -> str:
@@ -42,9 +42,22 @@ def described(checkout: Path, state: str) -> str:
     return f"Megatron-LM {commit[:10]} ({done.strip()}){f' with changes {changes[:10]}' if changes else ''}"
 
 
-def _by_commit(checkout: Path, script: str) -> str:
+def checksum(top: Path, files: Iterable[Path]) -> str:
+    """Return a checksum of names and contents; one that cannot be read counts by its name."""
+    found = hashlib.sha256()
+    for path in files:
+        try:
+            with open_file(path) as stream:
+                content = hashlib.sha256(stream.read()).digest()
+        except OSError:
+            content = b""
+        found.update(os.fsencode(path.relative_to(top)) + b"\0" + content + b"\0")
+    return found.hexdigest()
+
+
+def _by_commit(checkout: Path) -> str:
     """Ask git once; a second time where something has been changed."""
-    wanted = [f":(glob){pattern}" for pattern in (*_PATTERNS, *([script] if script else []))]
+    wanted = [f":(glob){pattern}" for pattern in _PATTERNS]
     flags = ("--porcelain=v2", "--branch", "-z", "--no-renames", "--untracked-files=all", "--ignored=traditional")
     lines = _git(checkout, "status", *flags, "--", *wanted).split("\0")
     commit = next((line[len(_COMMIT) :] for line in lines if line.startswith(_COMMIT)), "(initial)")
@@ -56,7 +69,7 @@ def _by_commit(checkout: Path, script: str) -> str:
     if not changed:
         return commit
     top = Path(_git(checkout, "rev-parse", "--show-toplevel").rstrip("\n"))
-    return f"{commit}+{_checksum(top, sorted(top / path for path in changed))}"
+    return f"{commit}+{checksum(top, sorted(top / path for path in changed))}"
 
 
 def _path(line: str) -> str:
@@ -75,20 +88,3 @@ def _git(checkout: Path, *arguments: str) -> str:
     if done.returncode != 0:
         raise _NotByCommit
     return done.stdout
-
-
-def _script(checkout: Path, script: str) -> set[Path]:
-    return {checkout / script} if script else set()
-
-
-def _checksum(top: Path, files: Iterable[Path]) -> str:
-    """Return a checksum of names and contents; one that cannot be read counts by its name."""
-    found = hashlib.sha256()
-    for path in files:
-        try:
-            with open_file(path) as stream:
-                content = hashlib.sha256(stream.read()).digest()
-        except OSError:
-            content = b""
-        found.update(os.fsencode(path.relative_to(top)) + b"\0" + content + b"\0")
-    return found.hexdigest()

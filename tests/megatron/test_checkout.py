@@ -15,7 +15,8 @@ from oellm_bench.megatron import asking
 from oellm_bench.megatron.asking import Interpreter
 from oellm_bench.megatron.checkout import cache_folder, table_for, table_text
 from oellm_bench.megatron.table import PACKAGED, Table, packaged_table
-from tests.megatron.stand_in_checkout import Checkout, make_checkout
+from tests.container.real_apptainer import ray_image
+from tests.megatron.stand_in_checkout import SCRIPT, Checkout, make_checkout
 from tests.waiting import wait_until
 
 PYTHON = Interpreter(python=sys.executable)
@@ -109,6 +110,30 @@ def test_arguments_of_the_script_count_where_it_is_named(checkout):
     assert "export_dir" not in by_dest(table_for(checkout.folder, PYTHON))
     script = Interpreter(python=sys.executable, script="pretrain_gpt.py")
     assert by_dest(table_for(checkout.folder, script))["export_dir"]["type"] == "str"
+
+
+def test_a_script_need_not_be_in_the_checkout(checkout, tmp_path):
+    own = tmp_path / "own" / "train.py"
+    own.parent.mkdir()
+    own.write_text("import beside\n" + SCRIPT)
+    own.with_name("beside.py").write_text("")
+    script = Interpreter(python=sys.executable, script=str(own))
+    assert "export_dir" in by_dest(table_for(checkout.folder, script))
+    own.write_text(SCRIPT.replace("--export-dir", "--import-dir"))
+    assert "import_dir" in by_dest(table_for(checkout.folder, script))
+
+
+def test_a_script_that_parses_by_itself_is_read(checkout):
+    checkout.write(
+        "train.py", "import argparse\np = argparse.ArgumentParser()\np.add_argument('--own')\np.parse_args()\n"
+    )
+    assert list(by_dest(table_for(checkout.folder, Interpreter(python=sys.executable, script="train.py")))) == ["own"]
+
+
+def test_a_script_that_does_not_train_is_told_of(checkout):
+    checkout.write("prepare.py", "print('prepared')\n")
+    message = refusal(checkout.folder, Interpreter(python=sys.executable, script="prepare.py"))
+    assert "ended without a call of megatron.training.pretrain" in message
 
 
 def test_an_older_layout_is_read_too(checkout):
@@ -287,6 +312,19 @@ def test_the_command_writes_the_table_and_says_what_differs(cli, checkout, tmp_p
     assert written.stdout == f"{tmp_path / 'table.json'}\n"
     assert tmp_path.joinpath("table.json").read_text() == ran.stdout
     assert checkout.times_asked == 1
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("slurm")
+def test_the_interpreter_of_a_container_is_asked(cli, checkout):
+    image = ray_image()
+    ran = cli("megatron", "schema", "--megatron-path", checkout.folder, "--container", image, "-v")
+    assert (ran.rc, ran.json["count"]) == (0, 13)
+    missing = cli(
+        "megatron", "schema", "--megatron-path", checkout.folder, "--container", image, "--python", "/no/python"
+    )
+    assert (missing.rc, missing.stdout) == (2, "")
+    assert "/no/python" in missing.stderr
 
 
 WRONG = {
