@@ -11,6 +11,7 @@ from oellm_bench.sinks.own import register_class
 _BUILTIN = (
     "oellm_bench.actions.kinds",
     "oellm_bench.backends.command",
+    "oellm_bench.backends.megatron",
     "oellm_bench.backends.script",
     "oellm_bench.backends.titan",
     "oellm_bench.backends.torchrun",

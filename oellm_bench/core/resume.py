@@ -19,8 +19,8 @@ class Resume:
 
     `pattern`: a glob pattern, absolute. `complete`: the file in a checkpoint's folder that is written last, empty: any.
     `tracker`: the file beside the checkpoints that holds the number of the newest whole one, empty: there is none; what
-    has a higher number is not whole. `arguments` are added to the command; PLACEHOLDER in them is the checkpoint's path,
-    ITERATION its number. `without`: arguments of the command that hold only where it begins anew.
+    has a higher number is not whole. `arguments` are added to the command; PLACEHOLDER in them is the checkpoint's
+    path, ITERATION its number. `without`: arguments of the command that hold only where it begins anew.
     """
 
     pattern: str
