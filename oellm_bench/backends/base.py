@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,8 @@ class BackendJobSpec:
     `resources`: the nodes and the GPUs of the whole job. `tasks_per_node`: what sbatch is asked for. `srun`: options of
     the step that the command is started as; empty where it runs once, on the first node. `own_srun`: a launcher of the
     user's starts a step too. `contained`: a container or another prefix stands in front of the command.
-    `heterogeneous`: the job has components of different kinds.
+    `heterogeneous`: the job has components of different kinds. `inside(folders)`: what starts a program here and now in
+    the job's container, with these folders to see; empty where there is none, or none that runs outside of the job.
     """
 
     resources: Resources = field(default_factory=Resources)
@@ -30,6 +31,7 @@ class BackendJobSpec:
     own_srun: bool = False
     contained: bool = False
     heterogeneous: bool = False
+    inside: Callable[[Sequence[str]], tuple[str, ...]] = field(default=lambda folders: (), compare=False)
 
     @property
     def gpus_per_node(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,9 @@ from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.resume import ITERATION, Resume
-from oellm_bench.errors import Problem
+from oellm_bench.errors import ConfigError, Problem, StateError
+from oellm_bench.megatron.asking import Interpreter
+from oellm_bench.megatron.checkout import table_for
 from oellm_bench.megatron.checks import setting_problems
 from oellm_bench.megatron.convenience import CountedIn, derived, parted
 from oellm_bench.megatron.rendering import Setting, argv_of, read_settings, setting_of
@@ -163,7 +166,22 @@ class AutoMegatronBackend(Backend):
         return []
 
     def _table(self, spec: BackendJobSpec) -> Table | Problem:
-        return packaged_table()
+        """Return the arguments that hold, or why the checkout that is to tell them does not."""
+        folder, schema = self.config.megatron_path, self.config.schema
+        if schema == "auto" and (not folder or names_in(folder) or not Path(folder).is_dir()):
+            return packaged_table()  # it is in the image, or on another machine
+        if schema == "packaged":
+            return packaged_table()
+        if not folder:
+            fix = "give the folder of the checkout, or schema: packaged"
+            return Problem(what="schema: checkout without a checkout", where="megatron_path", fix=fix)
+        prefix = spec.inside((folder,)) if spec.contained else ()
+        if spec.contained and not prefix:
+            fix = "use schema: packaged"
+            return _asked_or_packaged(Problem(what="its container runs in a job only", where="schema", fix=fix), schema)
+        script = "" if names_in(self.config.script) else self.config.script
+        asked = _asked(folder, Interpreter(python=self.config.python or "python3", prefix=prefix, script=script))
+        return _asked_or_packaged(asked, schema)
 
     def _resume(self, table: Table, settings: Mapping[str, Setting]) -> Resume | None:
         """Return how a restart goes on: from what this entry has saved, not from what it began with."""
@@ -181,6 +199,30 @@ class AutoMegatronBackend(Backend):
             tracker=_TRACKER,
             without=tuple(part for name in dropped for part in settings[name].argv),
         )
+
+
+@functools.cache
+def _asked(folder: str, interpreter: Interpreter) -> Table | Problem:
+    """Return the checkout's own table; asked once, however many points there are."""
+    try:
+        return table_for(Path(folder), interpreter)
+    except ConfigError as err:
+        return err.problems[0]
+    except StateError as err:
+        return Problem(what=str(err), where="megatron_path")
+
+
+def _asked_or_packaged(asked: Table | Problem, schema: str) -> Table | Problem:
+    """Return the packaged table, and say so, where a checkout that need not answer does not."""
+    if isinstance(asked, Table) or schema != "auto":
+        return asked
+    _tell(f"Megatron-LM's arguments are those of the packaged table ({asked.what}; {asked.fix}, or schema: packaged)")
+    return packaged_table()
+
+
+@functools.cache
+def _tell(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def _read(table: Table, args: Mapping[str, Any], counted_in: CountedIn) -> _Arguments:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -9,7 +11,9 @@ from oellm_bench.backends.arguments import to_argv
 from oellm_bench.backends.base import BackendJobSpec
 from oellm_bench.config.schema import Project
 from oellm_bench.core.resources import Resources
+from oellm_bench.launchers.base import Launcher, Place
 from oellm_bench.launchers.host import HostLauncher
+from oellm_bench.launchers.prefix import once_inside
 from oellm_bench.launchers.pyxis import PyxisLauncher
 from oellm_bench.rendering import directives as sbatch
 
@@ -31,13 +35,24 @@ def backend_job_spec(project: Project) -> BackendJobSpec:
         own_srun=_has_own_srun(project),
         contained=project.container.class_name != HostLauncher.__name__ or bool(project.slurm.launcher_cmd),
         heterogeneous=bool(project.slurm.hetjob),
+        inside=functools.partial(_inside, project),
     )
 
 
 def _has_own_srun(project: Project) -> bool:
-    try:
-        launcher = to_argv(project.slurm.launcher_cmd)
-    except ValueError:
-        launcher = ()  # told where it stands
-    srun = any(PurePath(word).name == "srun" for word in launcher)
+    srun = any(PurePath(word).name == "srun" for word in _launcher_words(project))
     return srun or project.container.class_name == PyxisLauncher.__name__
+
+
+def _launcher_words(project: Project) -> tuple[str, ...]:
+    try:
+        return to_argv(project.slurm.launcher_cmd)
+    except ValueError:
+        return ()  # told where it stands
+
+
+def _inside(project: Project, folders: Sequence[str]) -> tuple[str, ...]:
+    container: Launcher = project.container.instantiate(Launcher)
+    prefix = container.prefix(Place(cwd=folders[0], readable=tuple(folders)))
+    program = once_inside((*_launcher_words(project), *prefix))
+    return () if program[:1] == ("srun",) else program

@@ -18,6 +18,7 @@ _THOUSANDS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _LARGEST_EXPONENT = 30  # "1e999999999" would be a number of a billion digits
 # What the types with a pattern of layers take: a number, or a list in Python's spelling ("([1]*3+[0])*2").
 _LAYER_PATTERN = re.compile(r"[0-9\[\]()*+, ]*\[[0-9\[\]()*+, ]*")
+_MEMBER = re.compile(r"[A-Z]\w*\.\w+")
 _WORD = re.compile(r"(?:\{[^{}]*\}|[^\s,])+")  # the comma in {dataset:name,format} parts nothing
 
 Typed = tuple[Any, str]
@@ -59,7 +60,7 @@ def typed(argument: Argument, value: object) -> Typed:
     if not argument.choices:
         return made, text
     choices = [_choice(argument, choice) for choice in argument.choices]
-    if argument.type == _ENUMERATION:
+    if is_enumeration(argument):
         made = text = _choice(argument, made)
     if made not in choices:
         raise ValueError(f"{value!r} is not among the choices; {nearest(text, [*map(str, choices)])}")
@@ -130,7 +131,7 @@ def _suffix(value: object) -> str:
 
 def _choice(argument: Argument, choice: Any) -> Any:
     """Return a choice as it is written: of an enumeration (`Backend.flash`, a signal's number) its name."""
-    if argument.type != _ENUMERATION:
+    if not is_enumeration(argument):
         return choice
     if str(choice).isdecimal():
         try:
@@ -140,9 +141,16 @@ def _choice(argument: Argument, choice: Any) -> Any:
     return str(choice).rpartition(".")[2]
 
 
+def is_enumeration(argument: Argument) -> bool:
+    """Tell whether a value is the name of a member: the type says so, or all choices look like Backend.flash."""
+    if argument.type in _TYPES or not argument.type:
+        return False
+    return argument.type == _ENUMERATION or all(_MEMBER.fullmatch(str(choice)) for choice in argument.choices or [""])
+
+
 def default_of(argument: Argument) -> Any:
     """Return the default as a typed value is: an enumeration's by its name."""
-    if argument.type == _ENUMERATION and argument.default is not None:
+    if is_enumeration(argument) and argument.default is not None:
         return _choice(argument, argument.default)
     return argument.default
 
