@@ -13,7 +13,7 @@ from oellm_bench.fileio import atomic_write_text
 from oellm_bench.launchers.apptainer import PROGRAMS, ApptainerConfig, ApptainerLauncher
 from oellm_bench.launchers.base import Place
 from oellm_bench.log import set_up
-from oellm_bench.megatron.asking import Interpreter
+from oellm_bench.megatron.asking import TIMEOUT_S, Interpreter
 from oellm_bench.megatron.checkout import difference, table_for, table_text
 from oellm_bench.megatron.table import Table, packaged_table
 
@@ -26,8 +26,9 @@ def run(args: argparse.Namespace) -> int:
     checkout: Path = args.megatron_path.absolute()
     prefix = _container(args.container, checkout, checkout / args.script) if args.container else ()
     interpreter = Interpreter(python=args.python, prefix=prefix, script=args.script)
+    timeout_s = TIMEOUT_S if args.timeout is None else args.timeout
     try:
-        table = table_for(checkout, interpreter, fresh=args.fresh, timeout_s=args.timeout)
+        table = table_for(checkout, interpreter, fresh=args.fresh, timeout_s=timeout_s)
     except ConfigError as err:
         flags = (replace(problem, where=f"--{problem.where.replace('_', '-')}") for problem in err.problems)
         raise ConfigError(flags) from err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Interpreter:
 
 def ask(checkout: Path, interpreter: Interpreter, timeout_s: float) -> list[dict[str, Any]]:
     """Return the rows of a table, as the parser of the checkout has them. Raises ConfigError."""
-    mark = f"oellm-bench-{secrets.token_hex(8)}"
+    mark = f"oellm-bench-{os.urandom(8).hex()}"
     script = str(checkout / interpreter.script) if interpreter.script else ""
     program = PROGRAM.read_text(encoding="utf-8")
     # -B: nothing is written to somebody's checkout.
