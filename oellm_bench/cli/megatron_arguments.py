@@ -22,7 +22,5 @@ def megatron_arguments(parser: argparse.ArgumentParser) -> None:
     )
     step.add_argument("--output", type=Path, metavar="FILE", help="write to this file (default: stdout)")
     step.add_argument("--fresh", action="store_true", help="ask the checkout even where its answer is known")
-    step.add_argument(
-        "--timeout", type=seconds, metavar="S", help="limit for its answer, seconds (default: 300)"
-    )
+    step.add_argument("--timeout", type=seconds, metavar="S", help="limit for its answer, seconds (default: 300)")
     step.add_argument("-v", "--verbose", action="store_true", help="name every difference to the packaged table")

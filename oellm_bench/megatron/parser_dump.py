@@ -15,11 +15,15 @@ import os
 import runpy
 import sys
 import traceback
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
 
 # The second one: releases before 2024.
 _MODULES = ("megatron.training.arguments", "megatron.arguments")
+
+# Functions of Megatron-LM that are told of `extra_args_provider`, and go on to train.
+_BEGINNINGS = ("pretrain", "initialize_megatron")
 
 _ACTIONS = {
     argparse._StoreAction: "store",
@@ -112,18 +116,31 @@ def _arguments_module(checkout: str) -> ModuleType:
 
 def _provider(script: str) -> Any:
     """Return what the script adds arguments with, None for nothing. A script that parses by itself raises _Reached."""
-    training = importlib.import_module("megatron.training")
-    signature = inspect.signature(training.pretrain)
-
-    def pretrain(*args: Any, **options: Any) -> NoReturn:
-        raise _Pretrain(signature.bind_partial(*args, **options).arguments.get("extra_args_provider"))
-
-    training.pretrain = pretrain  # type: ignore[attr-defined]
+    importlib.import_module("megatron.training")
+    _stop_before_training()
     try:
         runpy.run_path(script, run_name="__main__")
     except _Pretrain as reached:
         return reached.provider
     raise NoArguments(f"{script} ended without a call of megatron.training.pretrain")
+
+
+def _stop_before_training() -> None:
+    """Replace what begins a training, in every module that has it: a script may take it from any of them."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "megatron"]
+    for module in modules:
+        for name in _BEGINNINGS:
+            if inspect.isfunction(vars(module).get(name)):
+                setattr(module, name, _stopping(vars(module)[name]))
+
+
+def _stopping(beginning: Callable[..., Any]) -> Callable[..., NoReturn]:
+    signature = inspect.signature(beginning)
+
+    def stopped(*args: Any, **options: Any) -> NoReturn:
+        raise _Pretrain(signature.bind_partial(*args, **options).arguments.get("extra_args_provider"))
+
+    return stopped
 
 
 def _reach(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:

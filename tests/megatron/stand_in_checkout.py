@@ -51,12 +51,22 @@ def parse_args(extra_args_provider=None, ignore_unknown_args=False):
     return parser.parse_known_args()[0] if ignore_unknown_args else parser.parse_args()
 """
 
-TRAINING = """\
+PACKAGE = "from .initialize import initialize_megatron\nfrom .training import pretrain\n"
+
+INITIALIZE = """\
 from megatron.training.arguments import parse_args
 
 
+def initialize_megatron(extra_args_provider=None, ignore_unknown_args=False):
+    return parse_args(extra_args_provider, ignore_unknown_args)
+"""
+
+TRAINING = """\
+from megatron.training.initialize import initialize_megatron
+
+
 def pretrain(data, model, extra_args_provider=None):
-    args = parse_args(extra_args_provider)
+    initialize_megatron(extra_args_provider, ignore_unknown_args=True)
     raise SystemExit("a table was asked for, and a training has begun")
 """
 
@@ -107,7 +117,9 @@ def make_checkout(folder: Path, asked: Path, *, is_git: bool = True) -> Checkout
     """Make the files, and a commit of them."""
     made = Checkout(folder, asked)
     made.write("megatron/training/arguments.py", ARGUMENTS)
-    made.write("megatron/training/__init__.py", TRAINING)
+    made.write("megatron/training/__init__.py", PACKAGE)
+    made.write("megatron/training/initialize.py", INITIALIZE)
+    made.write("megatron/training/training.py", TRAINING)
     made.write("pretrain_gpt.py", SCRIPT)
     made.write("README.md", "A stand-in.\n")
     if is_git:
