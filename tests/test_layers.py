@@ -42,7 +42,7 @@ FLOORS = (
             "assemble book cancelling checking comparison deciding delivery filling following gates history "
             "identifying job judging monitor observer ordering outbox planning report_writing reporting requeueing "
             "run_entry scripting session session_writing shared_ray simulation sink_channel sink_process sink_results "
-            "sink_worker stalls submission triggers view watch".split()
+            "sink_worker stages stalls submission triggers view watch".split()
         )
     ),
 )

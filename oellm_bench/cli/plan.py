@@ -11,12 +11,14 @@ from typing import Any
 from oellm_bench.assemble import make_book, open_scheduler
 from oellm_bench.checking import Report, check_plan, sink_problems
 from oellm_bench.cli.configuration import Prepared, prepare
+from oellm_bench.cli.stage_tree import stage_documents, stage_tree
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.clock import SystemClock
 from oellm_bench.core.plan import Plan, entry_document, gpu_hours, node_hours
 from oellm_bench.errors import EXIT_DONE, EXIT_USAGE, SchedulerError
 from oellm_bench.log import set_up
 from oellm_bench.session import Session
+from oellm_bench.stages import is_worth_drawing, stages_of
 from oellm_bench.units import format_duration, format_slurm_time
 
 SCHEMA_VERSION = 1
@@ -76,6 +78,9 @@ def _print_plan(session: Session, plan: Plan, shown: int | None) -> None:
     out.print(table(("index", "name", "script", "task", "timeout"), rows))
     if len(plan.entries) > limit:
         out.print(f"... and {len(plan.entries) - limit} more (--limit N shows N)")
+    stages = stages_of(plan)
+    if is_worth_drawing(stages):
+        out.print(stage_tree(stages))
     out.print(summary(plan))
 
 
@@ -120,6 +125,7 @@ def plan_document(session: Session, plan: Plan, limit: int | None, report: Repor
         "output_dir": session.session_dir,
         "entries": entries,
         "scripts": list(scripts),
+        "stages": stage_documents(stages_of(plan)),
         "totals": {
             "entries": len(plan.entries),
             "node_hours": plan.node_hours,
