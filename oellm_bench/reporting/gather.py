@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from oellm_bench.comparison.environment import environment_of
 from oellm_bench.core.expectation import expectation_note, is_as_expected
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.metric import finite_number
-from oellm_bench.core.plan import PlannedEntry, read_plan
+from oellm_bench.core.plan import Plan, PlannedEntry, read_plan
 from oellm_bench.core.requirement import Requirement
 from oellm_bench.core.result import EntryResult, ErrorMode
 from oellm_bench.fileio import log_end
@@ -24,11 +25,13 @@ from oellm_bench.reporting.report import (
     EnvironmentReport,
     LogTail,
     Report,
+    StageReport,
     Standing,
     Told,
 )
 from oellm_bench.results.requirements import Judgement, is_judged, judge, limits, required, unit_of, unmet
 from oellm_bench.session import Session
+from oellm_bench.stages import is_worth_drawing, stages_of
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.view import entry_state, final_result
 
@@ -52,6 +55,7 @@ def gather(session: Session, *, now: float, past: Past | None = None) -> Report:
     reader = _Reader(session.layout)
     selected = [(planned, state.entries[planned.id]) for planned in plan.entries if planned.id in state.entries]
     names = {entry.id: entry.name for entry in plan.entries}
+    entries = tuple(reader.entry(planned, entry) for planned, entry in selected)
     return Report(
         session=session.id,
         project=session.project,
@@ -62,13 +66,30 @@ def gather(session: Session, *, now: float, past: Past | None = None) -> Report:
         version=oellm_bench.__version__,
         run_reason=session.run_reason,
         planned=len(plan.entries),
-        entries=tuple(reader.entry(planned, entry) for planned, entry in selected),
+        entries=entries,
+        stages=_stages(plan, entries),
         past=past,
         environment=_environment(session, past, (planned.name for planned, entry in selected if entry.over)),
         notices=_notices(state, names),
         # Until then what sinks have not taken is on its way.
         untold=tuple(map(str, leftovers(session.sinks, plan, state))) if state.finished else (),
         command_line=session.command_line,
+    )
+
+
+def _stages(plan: Plan, entries: Sequence[EntryReport]) -> tuple[StageReport, ...]:
+    stages = stages_of(plan)
+    if not is_worth_drawing(stages):
+        return ()
+    standings = {entry.id: entry.standing for entry in entries}
+    return tuple(
+        StageReport(
+            name=stage.name,
+            planned=len(stage.entries),
+            after=stage.after,
+            counts=Counter(standings[entry.id] for entry in stage.entries if entry.id in standings),
+        )
+        for stage in stages
     )
 
 

@@ -15,8 +15,10 @@ from oellm_bench.comparison.verdict import Verdict
 from oellm_bench.comparison.wording import by_interest, counted, entries_told, interval, left_out, percent
 from oellm_bench.core.metric import finite_number
 from oellm_bench.reporting.drawing import drawing
+from oellm_bench.reporting.mermaid import mermaid
 from oellm_bench.reporting.plots import plots
 from oellm_bench.reporting.report import EntryReport, Report, Standing
+from oellm_bench.reporting.stage_chart import MOST_STAGES, stage_chart
 from oellm_bench.reporting.timeline import timeline
 from oellm_bench.reporting.visible import visible
 from oellm_bench.units import format_duration
@@ -71,26 +73,35 @@ def render(report: Report, output: Path) -> str:
         {"plot": found, "svg": Markup(drawing(found, f"plot{number}"))}  # noqa: S704  escaped by its writer
         for number, found in enumerate(plots(report), 1)
     ]
-    found_bounds = [(entry, bound) for entry in report.entries for bound in entry.bounds]
-    missed = [pair for pair in found_bounds if pair[1].is_missed]
-    others = [pair for pair in found_bounds if not pair[1].is_missed]
     return environment.get_template("report.html.j2").render(
         report=report,
         link=link,
         standing=Standing,
         timeline=timeline(report),
+        chart=stage_chart(report.stages) if report.stages else None,
+        mermaid=mermaid(report.stages[:MOST_STAGES]),
         figures=figures,
         compared=_compared(report),
         failures=report.failed[:MOST_FAILURES],
         rows=report.by_interest[:MOST_ROWS],
         columns=_columns(report),
         resources=_resources(report.by_interest[:MOST_ROWS]),
-        bounds=[*missed, *others],
-        bounds_not_held=missed[:_MOST_BOUNDS],
-        not_held_in_all=len(missed),
-        bounds_held=others[:_MOST_BOUNDS],
-        held_in_all=len(others),
+        **_bounds(report),
     )
+
+
+def _bounds(report: Report) -> dict[str, Any]:
+    """Return the requirements of all entries, those that do not hold first."""
+    found = [(entry, bound) for entry in report.entries for bound in entry.bounds]
+    missed = [pair for pair in found if pair[1].is_missed]
+    others = [pair for pair in found if not pair[1].is_missed]
+    return {
+        "bounds": [*missed, *others],
+        "bounds_not_held": missed[:_MOST_BOUNDS],
+        "not_held_in_all": len(missed),
+        "bounds_held": others[:_MOST_BOUNDS],
+        "held_in_all": len(others),
+    }
 
 
 def _printed(value: Any) -> Any:

@@ -24,6 +24,21 @@ class Standing(enum.Enum):
     PASSED = "passed"
 
 
+_KINDS = {
+    Standing.FAILED: "bad",
+    Standing.UNEXPECTED: "bad",
+    Standing.CANCELLED: "neutral",
+    Standing.OPEN: "live",
+    Standing.EXPECTED: "neutral",
+    Standing.PASSED: "good",
+}
+
+
+def kind_of(standing: Standing | None) -> str:
+    """Return the colour of a standing: good, bad, neutral, live; empty for none."""
+    return _KINDS[standing] if standing is not None else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttemptReport:
     """One attempt; times are epoch seconds, None where they are not known.
@@ -148,10 +163,33 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageReport:
+    """A stage. `planned` entries are in it; `after`: how many dependencies lead to which other stage, by its name."""
+
+    name: str
+    planned: int
+    after: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[Standing, int] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> Standing | None:
+        """What a reader wants to know first of it; None where nothing has been submitted."""
+        return next((standing for standing in Standing if self.counts.get(standing)), None)
+
+    @property
+    def told(self) -> str:
+        """Its size and how its entries stand, in words."""
+        counts = ", ".join(f"{self.counts[one]} {one.value}" for one in Standing if self.counts.get(one))
+        entries = f"{self.planned} {'entry' if self.planned == 1 else 'entries'}"
+        return f"{entries}, {counts or 'not submitted'}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """A session; entries are in the order of the plan. `now`: when it was looked at (epoch seconds).
 
-    `finished`: whether all of it is over. `past`: None where nobody asked for it. `untold`: what sinks have not taken.
+    `finished`: whether all of it is over. `stages`: empty where there is nothing to draw. `past`: None where nobody
+    asked for it. `untold`: what sinks have not taken.
     """
 
     session: str
@@ -164,6 +202,7 @@ class Report:
     run_reason: str = ""
     planned: int = 0
     entries: tuple[EntryReport, ...] = ()
+    stages: tuple[StageReport, ...] = ()
     past: Past | None = None
     environment: EnvironmentReport = field(default_factory=EnvironmentReport)
     notices: tuple[Told, ...] = ()

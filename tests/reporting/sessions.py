@@ -38,13 +38,15 @@ class Ran:
     waited: float = 20.0
     machine: Mapping[str, Any] = field(default_factory=dict)
     packages: Sequence[str] = ()
+    after: Sequence[str] = ()
 
 
 def write_session(folder: Path, *entries: Ran, at: float = BEGUN, notice: str = "", **about: Any) -> Session:
     """Write a session with that id as its folder's name; it is finished where every entry is."""
     layout = SessionLayout(folder)
     folder.mkdir(parents=True)
-    planned = tuple(_planned(number, ran) for number, ran in enumerate(entries))
+    ids = {ran.name: f"id{number:06}" for number, ran in enumerate(entries)}
+    planned = tuple(_planned(number, ran, ids) for number, ran in enumerate(entries))
     layout.sweep.write_text(to_text(Plan(project="nightly", fingerprint="f", entries=planned)))
     session = Session(
         **{
@@ -83,10 +85,11 @@ def write_session(folder: Path, *entries: Ran, at: float = BEGUN, notice: str = 
     return session
 
 
-def _planned(number: int, ran: Ran) -> PlannedEntry:
+def _planned(number: int, ran: Ran, ids: Mapping[str, str]) -> PlannedEntry:
     return PlannedEntry(
         index=number,
-        id=f"id{number:06}",
+        id=ids[ran.name],
+        after=tuple(ids[name] for name in ran.after),
         name=ran.name,
         group=ran.group or ran.name,
         parameters=ran.parameters,
