@@ -26,7 +26,7 @@ BOUND = (Requirement(metric="files_per_s", min_value=200.0),)
 
 def entries(speed: float) -> list[Ran]:
     return [
-        Ran(name="fast", metrics={"files_per_s": 2 * speed}, requirements=BOUND),
+        Ran(name="fast", metrics={"files_per_s": 2 * speed}, requirements=BOUND, parameters={"stage": "first"}),
         Ran(
             name="slow",
             modes=("requirements_not_met",),
@@ -44,7 +44,13 @@ def entries(speed: float) -> list[Ran]:
             parameters={HOSTILE: HOSTILE},
             metrics={f"$\\frac{{1}}{{0}}$ {HOSTILE}": 1.0, "nan": "nan", "text": HOSTILE},
         ),
-        Ran(name="odd", metrics={f"$\\undefined$ {HOSTILE}": speed, "files_per_s": speed + 5.0}, requirements=BOUND),
+        Ran(
+            name="odd",
+            metrics={f"$\\undefined$ {HOSTILE}": speed, "files_per_s": speed + 5.0},
+            requirements=BOUND,
+            parameters={"stage": HOSTILE},
+            after=["fast"],
+        ),
     ]
 
 
@@ -104,9 +110,10 @@ def test_what_failed_is_said_first(opened):
     text = page.inner_text("body")
     assert "✗ 2 of 6 entries failed: 1 requirements_not_met, 1 crash" in text
     headings = page.locator("h2").all_inner_texts()
-    assert headings[:5] == [
+    assert headings[:6] == [
         "What failed, and why",
         "Compared with nightly_3",
+        "Stages",
         "Entries",
         "Attempts over time",
         "Metrics",
@@ -206,7 +213,7 @@ COLORS = """() => [...document.querySelectorAll('body *')].filter(e => e.checkVi
     const found = getComputedStyle(p).backgroundColor;
     if (found !== 'rgba(0, 0, 0, 0)') under = found;
   }
-  const color = svg && svg.classList.contains('timeline') ? style.fill : style.color;
+  const color = svg && svg.matches('.timeline, .stages') ? style.fill : style.color;
   return [color, under, e.textContent.trim().slice(0, 40)];
 })"""
 
@@ -236,6 +243,14 @@ def test_it_prints_with_nothing_cut_off(opened):
     )
     assert cut == 0
     assert len(page.pdf(format="A4")) > 10_000
+
+
+def test_stages_are_drawn_from_left_to_right(opened):
+    page = opened(viewport={"width": 1200, "height": 900}).page
+    first, last = (page.locator(".stages g", has_text=name).locator(".box").bounding_box() for name in ("first", "<s"))
+    assert first["x"] + first["width"] < last["x"]
+    page.locator("summary", has_text="as Mermaid source").click()
+    assert page.inner_text("pre.mermaid").startswith("flowchart LR\n")
 
 
 def test_links_lead_to_the_files(opened, report):

@@ -117,6 +117,22 @@ def test_the_folder_comes_first_and_the_table_shows_every_entry(plan, campaign):
     assert summary.startswith("6 entries, 6 jobs, at most 12.2 node-hours")
 
 
+def test_stages_and_what_they_wait_for_are_drawn(plan, folder):
+    axes = "[{stage: train, lr: [1, 2], bs: 8}, {stage: eval, lr: [1, 2], bs: 8, slurm.after: 'train_{lr}'}]"
+    text = CAMPAIGN.replace("{lr: [1.0e-4, 5.0e-4], bs: [64, 128, 256]}", axes)
+    (folder / "my.yaml").write_text(text.replace("lr{lr}_bs{bs}", "{stage}_{lr}"))
+    assert plan().splitlines()[-4:-1] == [
+        "stages, each below what it waits for:",
+        "└── train: 2 entries, 4.067 node-hours",
+        "    └── eval: 2 entries, 4.067 node-hours",
+    ]
+    stages = json.loads(plan("--json", "--limit", "1"))["stages"]
+    assert [(stage["stage"], stage["entries"], stage["after"]) for stage in stages] == [
+        ("train", 2, {}),
+        ("eval", 2, {"train": 2}),
+    ]
+
+
 def test_a_limit_shows_only_the_first_entries(plan):
     out = plan("--limit", "2")
     assert NAMES[1] in out
