@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from oellm_bench.core.plan import Plan, PlannedEntry, gpu_hours, node_hours
+from oellm_bench.naming import STAGE
 from oellm_bench.placeholders import value_text
 
-STAGE = "stage"  # the parameter that names an entry's stage
 _REST = "entries without a stage"
 
 
@@ -37,13 +37,15 @@ def stages_of(plan: Plan) -> tuple[Stage, ...]:
 
     Entries that name no stage are grouped by how many others they wait for, one after the other.
     """
-    names = _names(plan)
+    ids = {entry.name: entry.id for entry in plan.entries}
+    waits_for = {entry.id: _waits_for(entry, ids) for entry in plan.entries}
+    names = _names(plan, waits_for)
     members: dict[str, list[PlannedEntry]] = {}
     edges: Counter[tuple[str, str]] = Counter()
     for entry in plan.entries:
         name = names[entry.id]
         members.setdefault(name, []).append(entry)
-        edges.update((names[other], name) for other in _waits_for(entry) if other in names)
+        edges.update((names[other], name) for other in waits_for[entry.id] if other in names)
     after: dict[str, dict[str, int]] = {name: {} for name in members}
     for (before, name), count in edges.items():
         after[name][before] = count
@@ -78,16 +80,19 @@ def layers(after: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
                     layer.append(follower)
 
 
-def _waits_for(entry: PlannedEntry) -> dict[str, None]:
-    return dict.fromkeys(entry.after)
+def _waits_for(entry: PlannedEntry, ids: Mapping[str, str]) -> dict[str, None]:
+    """Return the ids of those an entry waits for or refers to; `ids` by name."""
+    referred_to = (ids[name] for name in entry.siblings.values() if name in ids)
+    return dict.fromkeys((*entry.after, *referred_to))
 
 
-def _names(plan: Plan) -> dict[str, str]:
+def _names(plan: Plan, waits_for: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Return the name of each entry's stage, by the entry's id."""
     names = {entry.id: _own_name(entry) for entry in plan.entries}
     unnamed = [entry_id for entry_id, name in names.items() if not name]
     if unnamed:
-        steps = _steps(plan)
+        # How far each entry is from those that wait for none, from 1.
+        steps = {entry_id: step for step, layer in enumerate(layers(waits_for), 1) for entry_id in layer}
         several = len({steps[entry_id] for entry_id in unnamed}) > 1
         names |= {entry_id: f"step {steps[entry_id]}" if several else _REST for entry_id in unnamed}
     return names
@@ -96,9 +101,3 @@ def _names(plan: Plan) -> dict[str, str]:
 def _own_name(entry: PlannedEntry) -> str:
     stage = entry.parameters.get(STAGE)
     return "" if stage is None else value_text(stage)
-
-
-def _steps(plan: Plan) -> dict[str, int]:
-    """Return how far each entry is from those that wait for none, from 1."""
-    layered = layers({entry.id: _waits_for(entry) for entry in plan.entries})
-    return {entry_id: step for step, layer in enumerate(layered, 1) for entry_id in layer}

@@ -130,6 +130,18 @@ def test_a_stage_may_be_a_number_and_an_entry_may_wait_for_one_that_is_not_there
     ]
 
 
+def test_an_entry_that_another_refers_to_comes_before_it_whether_it_is_waited_for_or_not():
+    names = {"index": 0, "argv": (), "timeout_s": 1.0, "script": ""}
+    first = PlannedEntry(**names, id="i", name="n", parameters={"stage": "a"})
+    second = PlannedEntry(**names, id="j", name="m", parameters={"stage": "b"}, siblings={"a": "n"}, after=("i",))
+    third = PlannedEntry(**names, id="k", name="o", parameters={"stage": "c"}, siblings={"b": "m", "a": "n"})
+    assert [(stage.name, dict(stage.after)) for stage in stages_of(plan_with(first, second, third))] == [
+        ("a", {}),
+        ("b", {"a": 1}),
+        ("c", {"b": 1, "a": 1}),
+    ]
+
+
 def plan_with(*entries: PlannedEntry) -> Plan:
     return Plan(project="p", fingerprint="f", entries=entries)
 
