@@ -27,8 +27,8 @@ FLOORS = (
     *(
         (f"oellm_bench.{name}", 3)
         for name in (
-            "leaks actions backends conditions launchers megatron monitoring naming rendering restart results schedulers "
-            "sinks state".split()
+            "leaks actions backends conditions launchers megatron monitoring naming rendering restart results "
+            "schedulers sinks state".split()
         )
     ),
     ("oellm_bench.core", 1),

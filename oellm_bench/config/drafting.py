@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from oellm_bench.config.dependents import SweptValues
@@ -67,15 +67,20 @@ class Part:
             except (IndexError, ValueError) as err:
                 what = f"'{key}' addresses an item of a list that is not there"
                 raise ConfigError(Problem(what=what, where=self.variant.provenance.where(key))) from err
-        if not all(
-            condition.holds(lambda name: _find(name, {**choices, **values}, data)) for condition in point.filters
-        ):
+        if not self._stays(point, {**choices, **values}, data):
             return None
         references = {key: found for key, found in self._references.items() if not within(key, addressed)}
         for key, value in {**values, **followers}.items():
             if found := tuple(references_in(value)):
                 references[key] = found
         return Draft(point=point, part=self, values={**choices, **values}, data=data, references=references)
+
+    def _stays(self, point: Point, values: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+        try:
+            return all(condition.holds(lambda name: _find(name, values, data)) for condition in point.filters)
+        except ConfigError as err:
+            place = self.variant.provenance.where
+            raise ConfigError(replace(problem, where=place(problem.where)) for problem in err.problems) from err
 
 
 def _find(name: str, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:

@@ -28,8 +28,9 @@ def points_of(variant: Variant, swept: Mapping[str, Sequence[Any]], groups: Coll
         sweep = parse(SweepConfig, data, "sweep")
     except FaultyConfig as err:
         raise located(err.faults, variant) from err
-    empty = next((part for part in _PARTS if data.get(part) in ({}, [])), None)
-    if empty and not (sweep.base_values or swept) and data[empty] == {}:
+    empty = next((part for part in _PARTS if data.get(part) == {} and not (sweep.base_values or swept)), None)
+    empty = empty or next((part for part in ("configs", "groups") if data.get(part) == []), None)
+    if empty:
         what = "the sweep has no axes" if empty == "axes" else f"{empty} is empty"
         where = variant.provenance.where(f"sweep.{empty}")
         raise ConfigError(Problem(what=what, where=where, fix=f"take {empty} out for a single entry"))

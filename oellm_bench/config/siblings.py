@@ -119,10 +119,10 @@ class Stages:
 
     def _problem(self, point: Point, stage: str, found: Sequence[int], where: str) -> Problem:
         own = f"{STAGE} '{point.values[STAGE]}'" if STAGE in point.values else "an entry without a stage"
-        refers = f"{own} ({_shown(point)}) refers to stage '{stage}'"
         if not self._by_stage.get(stage):
             fix = nearest(stage, [*self._by_stage]) if self._by_stage else f"give points a {STAGE}: {STAGE}: {stage}"
-            return Problem(what=f"{refers}, and no entry has that stage", where=where, fix=fix)
+            return Problem(what=f"{own} refers to stage '{stage}', which no entry has", where=where, fix=fix)
+        refers = f"{own} ({_shown(point)}) refers to stage '{stage}'"
         if not found:
             what = f"{refers}, and no entry of that stage has the same values of what both sweep"
             return Problem(

@@ -33,11 +33,11 @@ def settled(drafts: Sequence[Draft]) -> Iterator[Settled]:
     """
     stages = Stages([draft.point for draft in drafts])
     done: dict[int, Settled | None] = {}  # None: there is a problem, which is told
-    problems: dict[Problem, None] = {}
+    problems: dict[str, Problem] = {}  # by their place: what is wrong with one entry is wrong with thousands
     for number in range(len(drafts)):
         yield from _in_order(number, drafts, stages, done, problems)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems.values())
 
 
 def _in_order(
@@ -45,7 +45,7 @@ def _in_order(
     drafts: Sequence[Draft],
     stages: Stages,
     done: dict[int, Settled | None],
-    problems: dict[Problem, None],
+    problems: dict[str, Problem],
     trail: tuple[int, ...] = (),
 ) -> Iterator[Settled]:
     """Yield what draft `number` refers to, then itself, but for what has been yielded before."""
@@ -67,7 +67,8 @@ def _in_order(
         step = Settled(number=number, draft=_with_values(draft, usable), siblings=siblings)
     except ConfigError as err:
         done[number] = None
-        problems.update(dict.fromkeys(err.problems))
+        for problem in err.problems:
+            problems.setdefault(problem.where, problem)
         return
     done[number] = step
     yield step

@@ -104,7 +104,7 @@ WRONG = {
     "a reference to a stage that is not there": (
         CHAIN % '"${sibling:stabel.lr}"',
         "6: x",
-        ["stage 'b' (lr=1", "refers to stage 'stabel', and no entry has that stage"],
+        ["stage 'b' refers to stage 'stabel', which no entry has"],
     ),
     "a reference that no entry fits": (
         "type: list\ngroups:\n  - {configs: [{stage: a}], params: {lr: [1]}}\n"
