@@ -14,6 +14,7 @@ from oellm_bench.book import Book
 from oellm_bench.checking import missing_inputs, sink_problems
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
+from oellm_bench.cli.selection import selected
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.cli.watching import watch
 from oellm_bench.clock import Clock, SystemClock
@@ -63,7 +64,7 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     clock = SystemClock()
     _refuse_missing(prepared)
     _confirm(prepared, yes=args.yes)
-    _selected(prepared.campaign.plan, args.subset)  # refused before anything is written
+    _refuse_wrong_subset(prepared, args.subset)
     make_output_folder(prepared.state_layout.root)
     if prepared.changed_settings():
         _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
@@ -148,8 +149,9 @@ def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tupl
                 with store.locked():
                     if not store.state.finished:
                         plan = read_plan(session.layout.sweep)
-                        wanted = _selected(plan, args.subset)
-                        missing = [entry for entry in wanted if entry not in store.state.entries]
+                        known = store.state.entries
+                        wanted = selected(plan, args.subset, before=known)
+                        missing = [entry for entry in wanted if entry not in known]
                         store.append(*([Selected(at=clock.now(), entries=tuple(missing))] if missing else []))
                         return session, store
                 if prepared.is_current():  # it has ended, and is the one that was asked for all the same
@@ -217,15 +219,10 @@ def _waits_for_conditions(entry: EntryState) -> bool:
     return bool(entry.gate_reason) and not entry.gate_open
 
 
-def _selected(plan: Plan, subset: Collection[int] | None) -> list[str]:
-    if subset is None:
-        return [entry.id for entry in plan.entries]
-    known = {entry.index: entry.id for entry in plan.entries}
-    unknown = sorted(set(subset) - set(known))
-    if unknown:
-        listed = ", ".join(str(index) for index in unknown)
-        raise UsageError(f"--subset: no entry with index {listed}; the plan has {min(known)} to {max(known)}")
-    return [known[index] for index in sorted(subset)]
+def _refuse_wrong_subset(prepared: Prepared, subset: Collection[int] | None) -> None:
+    """Raise UsageError before anything is written."""
+    before = prepared.session.store().state.entries if prepared.session is not None else ()
+    selected(prepared.campaign.plan, subset, before=before)
 
 
 def _confirm(prepared: Prepared, *, yes: bool) -> None:
@@ -256,7 +253,8 @@ def _dry_run(prepared: Prepared, subset: Collection[int] | None, *, as_json: boo
             session8=prepared.session8, plan=plan, layout=layout, max_parallel=max_parallel, max_submit=max_submit
         )
     now = SystemClock().now()
-    apply(Selected(at=now, entries=tuple(_selected(plan, subset))), state)
+    wanted = selected(plan, subset, before=state.entries)
+    apply(Selected(at=now, entries=tuple(wanted)), state)
     calls: list[tuple[str, ...]] = []
     while due := book.due(state, now, Limits()):
         for intended in due:
