@@ -18,15 +18,17 @@ from oellm_bench.errors import Problem
 class BackendJobSpec:
     """What a backend is told of the job that its command will run in.
 
-    `resources`: the nodes and the GPUs of the whole job. `tasks_per_node`: what sbatch is asked for. `srun`: options of
-    the step that the command is started as; empty where it runs once, on the first node. `own_srun`: a launcher of the
-    user's starts a step too. `contained`: a container or another prefix stands in front of the command.
-    `heterogeneous`: the job has components of different kinds. `inside(folders)`: what starts a program here and now in
-    the job's container, with these folders to see; empty where there is none, or none that runs outside of the job.
+    `resources`: the nodes and the GPUs of the whole job. `tasks_per_node`: what sbatch is asked for; `tasks`: on all
+    nodes, 0 where it is not said. `srun`: options of the step that the command is started as; empty where it runs once,
+    on the first node. `own_srun`: a launcher of the user's starts a step too. `contained`: a container or another
+    prefix stands in front of the command. `heterogeneous`: the job has components of different kinds.
+    `inside(folders)`: what starts a program here and now in the job's container, with these folders to see; empty where
+    there is none, or none that runs outside of the job.
     """
 
     resources: Resources = field(default_factory=Resources)
     tasks_per_node: int = 1
+    tasks: int = 0
     srun: Mapping[str, Any] = field(default_factory=dict)
     own_srun: bool = False
     contained: bool = False

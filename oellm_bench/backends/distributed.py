@@ -120,7 +120,8 @@ def _step_problems(config: DistributedConfig, spec: BackendJobSpec, where: str) 
     nodes, count = spec.resources.nodes, processes_per_node(config, spec)
     wanted = count if config.launch == "srun" else 1
     tasks = _tasks_per_node(spec)
-    fix = f"set slurm.srun: {{ntasks-per-node: {wanted}}}"
+    total = f"ntasks: {wanted * nodes}, " if spec.tasks not in (0, wanted * nodes) else ""
+    fix = f"set slurm.srun: {{{total}ntasks-per-node: {wanted}}}"
     if tasks is None and (config.launch == "srun" or nodes > 1):
         what = f"{config.launch} has to be started on {nodes} nodes, and without srun it runs on the first one only"
         if nodes == 1:
@@ -132,15 +133,18 @@ def _step_problems(config: DistributedConfig, spec: BackendJobSpec, where: str) 
 
 
 def _tasks_per_node(spec: BackendJobSpec) -> float | None:
-    """Return how many tasks srun starts on a node, None where the command is not started by srun."""
+    """Return how many tasks srun starts on a node, None where the command is not started by srun.
+
+    What sbatch was asked for comes to srun by SLURM_NTASKS and wins over --ntasks-per-node (seen with Slurm 22.05).
+    """
     given = {name.strip("-").replace("_", "-"): str(value) for name, value in spec.srun.items()}
     if not given:
         return None
-    if given.get("ntasks-per-node", "").isdecimal():
-        return int(given["ntasks-per-node"])
-    if given.get("ntasks", "").isdecimal():
-        return int(given["ntasks"]) / spec.resources.nodes
-    return spec.tasks_per_node
+    total = given.get("ntasks", "")
+    if total.isdecimal() or spec.tasks:
+        return (int(total) if total.isdecimal() else spec.tasks) / spec.resources.nodes
+    on_a_node = given.get("ntasks-per-node", "")
+    return int(on_a_node) if on_a_node.isdecimal() else 1
 
 
 def _variables(config: DistributedConfig, *variables: str) -> tuple[str, ...]:

@@ -27,16 +27,23 @@ def resources_of(project: Project) -> Resources:
 
 def backend_job_spec(project: Project) -> BackendJobSpec:
     """Return what the backend is told of the job."""
-    tasks = sbatch.value_of(project.slurm.sbatch, "ntasks-per-node")
+    resources = resources_of(project)
+    on_a_node, on_all = (_count(project, name) for name in ("ntasks-per-node", "ntasks"))
     return BackendJobSpec(
-        resources=resources_of(project),
-        tasks_per_node=int(tasks) if tasks.isdecimal() else 1,
+        resources=resources,
+        tasks_per_node=on_a_node or 1,
+        tasks=on_all or on_a_node * resources.nodes,
         srun=project.slurm.srun,
         own_srun=_has_own_srun(project),
         contained=project.container.class_name != HostLauncher.__name__ or bool(project.slurm.launcher_cmd),
         heterogeneous=bool(project.slurm.hetjob),
         inside=functools.partial(_inside, project),
     )
+
+
+def _count(project: Project, name: str) -> int:
+    text = sbatch.value_of(project.slurm.sbatch, name)
+    return int(text) if text.isdecimal() else 0
 
 
 def _has_own_srun(project: Project) -> bool:

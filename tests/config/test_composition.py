@@ -478,6 +478,8 @@ def test_every_packaged_option_can_be_planned(campaign, tmp_path, option):
     script.touch()
     needed = {
         "backend=script": [f'backend.script="{script}"'],
+        "backend=nemo_curator_script": [f'backend.script="{script}"'],
+        "backend=torchrun": ["backend.module=trainer"],
         "sinks=gdrive": ["sinks.gdrive.drive_folder_id=f"],
     }
     campaign.write("defaults: [bench, _self_]\nproject: {name: my}")
@@ -629,3 +631,20 @@ def test_what_sinks_and_policies_say_when_they_are_made_is_shown_by_plan(cli, ca
     assert f"{file}:5: sinks.mine: FussySink cannot be made (No module named 'no_such_client')" in ran.stderr
     assert f"{file}:9: restart.restart_policies.0.implementation: FussyPolicy cannot be made (not on a" in ran.stderr
     assert [path.name for path in cli.cwd.iterdir()] == []
+
+
+@pytest.mark.parametrize("override", ["backend=null", "backend='null'", "backend=command,null"])
+def test_null_is_the_name_of_an_option_like_any_other(campaign, override):
+    campaign.write("defaults: [bench, _self_]\nproject: {name: my}")
+    assert campaign.entries(override)[-1].argv[0] == "echo"
+    assert any(entry.argv[1:] == (entry.name,) for entry in campaign.entries(override))
+
+
+def test_null_as_an_axis_chooses_the_option(campaign):
+    campaign.write("defaults: [bench, _self_]\nproject: {name: my}\nsweep: {axes: {backend: [null, command]}}")
+    assert [entry.name for entry in campaign.entries()] == ["backendnull", "backendcommand"]
+
+
+def test_a_group_without_such_an_option_names_those_it_has(campaign):
+    problem = campaign.root().problem("slurm=null")
+    assert "-o slurm=null: group 'slurm' has no option 'null'; valid: fake," in problem
