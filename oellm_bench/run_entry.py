@@ -235,8 +235,9 @@ def _description(attempt: Attempt) -> str:
         f"  {name}={'(hidden)' if shell.is_secret_name(name) else shell.quote(value)}"
         for name, value in attempt.additions().items()
     )
+    files = "".join(f"file: {attempt.layout.root / name}\n" for name in attempt.entry.files)
     return (
-        f"command: {shell.command_line(attempt.argv)}\nin: {attempt.cwd}\nenvironment:\n{additions}\n"
+        f"command: {shell.command_line(attempt.argv)}\nin: {attempt.cwd}\nenvironment:\n{additions}\n{files}"
         f"attempt: {attempt.files.root}\ntime limit: {attempt.entry.timeout_s:g} s"
     )
 

@@ -56,6 +56,14 @@ def test_recipe_7_plan_calls_its_validate(own_backend):
     assert "backend.steps: steps must be positive; give 1 or more" in done.stderr
 
 
+def test_recipe_7_it_is_told_of_the_job(own_backend):
+    install, export, _ = own_backend.commands(7)
+    submit = "oellm-bench submit -C config -o backend=example -o slurm.sbatch.nodes=2 --fake"
+    done = own_backend.run("\n".join([install, export, submit]), code=2)
+    assert "backend: train.py runs on one node, not on 2; set slurm.sbatch.nodes: 1" in done.stderr
+    assert own_backend.sessions() == []
+
+
 def test_recipe_7_a_backend_that_is_not_installed_is_named(own_backend):
     done = own_backend.run("oellm-bench plan -C config -o backend=example", code=2)
     assert "ExampleBackend" in done.stderr
