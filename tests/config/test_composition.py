@@ -478,6 +478,7 @@ def test_every_packaged_option_can_be_planned(campaign, tmp_path, option):
     script.touch()
     needed = {
         "backend=script": [f'backend.script="{script}"'],
+        "backend=megatron": [f'backend.script="{script}"', "backend.args={num_layers: 1, micro_batch_size: 1}"],
         "backend=nemo_curator_script": [f'backend.script="{script}"'],
         "backend=torchrun": ["backend.module=trainer"],
         "sinks=gdrive": ["sinks.gdrive.drive_folder_id=f"],

@@ -13,7 +13,7 @@ from oellm_bench.config.project import configured_points
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.errors import ConfigError
-from oellm_bench.filling import fill
+from oellm_bench.filling import Own, fill
 from oellm_bench.identifying import identity_of
 from oellm_bench.placeholders import expand
 from tests.conftest import CampaignFolder
@@ -54,7 +54,7 @@ def test_what_is_filled_in_stays_inside_its_string(value):
 def filled(campaign: CampaignFolder, **files):
     (point,) = configured_points(campaign.root(sweep="axes: {lr: ['a\"b']}").compose())
     launch = LaunchCommand(argv=("true",), files=files)
-    return point, fill(launch, point, "abcdefgh", "e", SessionLayout(campaign.out)).files
+    return point, fill(launch, point, Own(id="abcdefgh", name="e", siblings={}), SessionLayout(campaign.out))[0].files
 
 
 def test_placeholders_are_filled_in_and_escaped_where_the_kind_of_file_is_known(campaign):
@@ -70,6 +70,7 @@ def test_a_file_that_would_lie_elsewhere_or_on_something_of_ours_is_refused(camp
 
 def test_files_are_a_part_of_what_an_entry_is_and_none_are_none(campaign):
     point, _ = filled(campaign)
-    ids = [identity_of(point, LaunchCommand(argv=("true",), files=files), ()) for files in ({}, {"a": "1"}, {"a": "2"})]
+    launches = [LaunchCommand(argv=("true",), files=files) for files in ({}, {"a": "1"}, {"a": "2"})]
+    ids = [identity_of(point, launch, (), {}) for launch in launches]
     assert len(set(ids)) == 3
-    assert ids[0] == identity_of(point, LaunchCommand(argv=("true",)), ())
+    assert ids[0] == identity_of(point, LaunchCommand(argv=("true",)), (), {})
