@@ -12,7 +12,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-QUESTIONS = ("start_up", "planning", "job", "ray_head", "matrix", "watching", "reporting", "comparing", "cluster")
+QUESTIONS = (
+    "start_up",
+    "planning",
+    "configuring",
+    "job",
+    "ray_head",
+    "matrix",
+    "watching",
+    "reporting",
+    "comparing",
+    "cluster",
+)
 RESULTS = Path("bench-results.json")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote
 
 from oellm_bench.errors import ConfigError, Problem
@@ -13,15 +13,17 @@ from oellm_bench.shell import SHORTEST_SECRET, is_secret_name, quote
 _CREDENTIALS = re.compile(r"://[^/\s'\"@]+@")
 
 
-def refuse_secrets(text: str, environment: Mapping[str, str]) -> None:
+def refuse_secrets(texts: Iterable[str], environment: Mapping[str, str]) -> None:
     """Refuse what would write the value of a secret variable to disk. Raises ConfigError naming the variables."""
-    leaked = [
-        name
+    secrets = {
+        name: _spellings(value)
         for name, value in environment.items()
-        if is_secret_name(name)
-        and len(value) >= SHORTEST_SECRET
-        and any(spelling in text for spelling in _spellings(value))
-    ]
+        if is_secret_name(name) and len(value) >= SHORTEST_SECRET
+    }
+    found = {
+        name for text in texts for name, spellings in secrets.items() if any(spelling in text for spelling in spellings)
+    }
+    leaked = [name for name in secrets if name in found]
     if leaked:
         raise ConfigError(
             Problem(

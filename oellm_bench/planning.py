@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from oellm_bench.config.schema import Project
 from oellm_bench.config.variant import Composition
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
-from oellm_bench.core.plan import Plan, PlannedEntry, to_text
+from oellm_bench.core.plan import Plan, PlannedEntry, to_lines
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.filling import Own, fill
 from oellm_bench.identifying import fingerprint_of, identity_of, paths_of
@@ -105,7 +106,7 @@ def plan_points(
         entries=tuple(planned),
         watch=tuple(watch.settings),
     )
-    refuse_secrets(to_text(plan) + config_text + "".join(scripts.values()), os.environ)
+    refuse_secrets(itertools.chain(to_lines(plan), (config_text,), scripts.values()), os.environ)
     containers = {id(point.project.container): point.project.container for point in points}.values()
     images = dict.fromkeys(container.instantiate(Launcher).image() for container in containers)
     return Campaign(

@@ -122,6 +122,11 @@ class Plan:
 
 def to_text(plan: Plan) -> str:
     """Return `sweep.json`: valid JSON with one entry per line, so that a job can read its own line only."""
+    return "".join(to_lines(plan))
+
+
+def to_lines(plan: Plan) -> Iterator[str]:
+    """Yield the lines of `sweep.json`; of ten thousand entries nobody needs all at once."""
     head = json.dumps(
         {
             "schema_version": SCHEMA_VERSION,
@@ -130,8 +135,10 @@ def to_text(plan: Plan) -> str:
             "watch": plan.watch,
         }
     )
-    lines = ",\n".join(map(_line, plan.entries))
-    return f'{head[:-1]}, "entries": [\n{lines}\n]}}\n'
+    yield f'{head[:-1]}, "entries": [\n'
+    for number, entry in enumerate(plan.entries, 1):
+        yield f"{_line(entry)}{',' if number < len(plan.entries) else ''}\n"
+    yield "\n]}\n" if not plan.entries else "]}\n"
 
 
 def checksum(data: bytes) -> str:
