@@ -115,6 +115,11 @@ def _step_problems(config: DistributedConfig, spec: BackendJobSpec, where: str) 
         what = "the components of a heterogeneous job are not one set of nodes to start processes on"
         yield Problem(what=what, where=f"{where}.launch", fix="take slurm.hetjob out, or set launch: none")
         return
+    if spec.varying:
+        what = "how many nodes the job gets is not known, and its processes wait for all of them"
+        fix = "give slurm.sbatch.nodes one number"
+        yield Problem(what=what, where=f"{where}.launch", fix=fix)
+        return
     if spec.own_srun:
         return  # its options are the user's
     nodes, count = spec.resources.nodes, processes_per_node(config, spec)

@@ -60,6 +60,29 @@ def test_srun_starts_the_processes_and_the_job_says_where_they_meet(campaign, mo
     assert (found["MASTER_ADDR"], found["MASTER_PORT"]) == ("n3", "20012")
 
 
+@pytest.mark.parametrize(
+    ("slurm", "what"),
+    [
+        ("{sbatch: {nodes: 2-4}, srun: {ntasks-per-node: 1}}", "give slurm.sbatch.nodes one number"),
+        ("{sbatch: {nodes: 2}, srun: {ntasks-per-node: 1}, hetjob: [{nodes: 1}]}", "take slurm.hetjob out"),
+        ("{sbatch: {nodes: 2, ntasks-per-node: 4}, srun: {ntasks-per-node: 1}}", "{ntasks: 2, ntasks-per-node: 1}"),
+        ("{sbatch: {nodes: 2, ntasks: 2}, srun: {label: true, ntasks: 4}}", "srun starts 2 tasks on a node"),
+        ("{sbatch: {nodes: 2}}", "without srun it runs on the first one only"),
+    ],
+)
+def test_a_job_that_does_not_fit_is_refused(campaign, slurm, what):
+    problem = campaign.root(f"backend: {json.dumps(TORCHRUN)}\nslurm: {slurm}").problem()
+    assert what in problem and "backend.distributed.launch" in problem
+
+
+@pytest.mark.parametrize(
+    "launcher", ["srun -n2 --cpu-bind=none", "env X=1 /usr/bin/srun", "[srun, apptainer, exec, i]"]
+)
+def test_an_srun_of_the_users_own_is_trusted(campaign, launcher):
+    slurm = f"slurm: {{sbatch: {{nodes: 2}}, launcher_cmd: {launcher}}}"
+    assert "--nnodes=2" in planned(campaign, TORCHRUN, slurm).argv
+
+
 def test_one_process_alone_is_told_nothing_of_a_meeting(campaign, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_NODELIST", "n3")
     found = Attempt(entry=planned(campaign, TORCHRUN), number=1, session=campaign.out).additions()

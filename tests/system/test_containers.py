@@ -142,14 +142,20 @@ def test_head_and_script_run_in_the_image_on_slurm(real, image):
 
 @pytest.mark.slurm
 def test_each_task_of_srun_finds_its_own_rank_in_the_image(real, image):
+    names = ("SLURM_PROCID", "RANK", "SLURM_NTASKS", "WORLD_SIZE", "MASTER_ADDR", "SLURM_JOB_NODELIST")
+    (real.folder / "rank.py").write_text(
+        f"import os; os.write(1, (' '.join(map(os.getenv, {names})) + '\\n').encode())"
+    )
     real.write(
         container={"class_name": "ApptainerLauncher", "image": str(image), "cleanenv": True},
-        backend={"class_name": "CommandBackend", "command": ["sh", "-c", "echo rank=$SLURM_PROCID of=$SLURM_NTASKS"]},
-        slurm={"sbatch": {"ntasks": 2, "mem": "400"}, "srun": {"ntasks": 2}},
+        backend={"class_name": "TorchrunBackend", "script": "rank.py", "distributed": {"launch": "srun"}},
+        slurm={"sbatch": {"ntasks-per-node": 2, "mem": "400"}, "srun": {"ntasks": 2}},
     )
     assert real.run("run", timeout=60).returncode == 0
     log = real.session_dir / "entries" / "c" / "attempts" / "1" / "stdout.log"
-    assert sorted(log.read_text().splitlines()) == ["rank=0 of=2", "rank=1 of=2"]
+    ranks = sorted(line.split() for line in log.read_text().splitlines())
+    assert [row[:4] for row in ranks] == [["0", "0", "2", "2"], ["1", "1", "2", "2"]]
+    assert all(address == node for *_, address, node in ranks)
 
 
 @pytest.mark.slurm
