@@ -43,6 +43,8 @@ def main() -> None:
             f"grad_norm:  0.5000  memory:  1.00GiB(1.00%)  tps: 6,123  tflops: 40.12  mfu: 12.86%",
             flush=True,
         )
+        if not sections["checkpoint"].get("enable") or step % sections["checkpoint"]["interval"]:
+            continue
         (folder / f"step-{step}").mkdir(parents=True, exist_ok=True)
         (folder / f"step-{step}" / "__0_0.distcp").write_bytes(b"weights")
         (folder / f"step-{step}" / ".metadata").write_bytes(b"whole")
