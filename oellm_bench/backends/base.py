@@ -22,7 +22,7 @@ class BackendJobSpec:
     nodes, 0 where it is not said. `srun`: options of the step that the command is started as; empty where it runs once,
     on the first node. `own_srun`: a launcher of the user's starts a step too. `contained`: a container or another
     prefix stands in front of the command. `heterogeneous`: the job has components of different kinds.
-    `varying`: it may get fewer nodes than `resources` counts.
+    `varying`: it may get fewer nodes than `resources` counts. `with_ray`: the command runs beside a Ray head, once.
     `inside(folders)`: what starts a program here and now in the job's container, with these folders to see; empty where
     there is none, or none that runs outside of the job.
     """
@@ -35,6 +35,7 @@ class BackendJobSpec:
     contained: bool = False
     heterogeneous: bool = False
     varying: bool = False
+    with_ray: bool = False
     inside: Callable[[Sequence[str]], tuple[str, ...]] = field(default=lambda folders: (), compare=False)
 
     @property

@@ -115,6 +115,10 @@ def _step_problems(config: DistributedConfig, spec: BackendJobSpec, where: str) 
         what = "the components of a heterogeneous job are not one set of nodes to start processes on"
         yield Problem(what=what, where=f"{where}.launch", fix="take slurm.hetjob out, or set launch: none")
         return
+    if spec.with_ray and (spec.resources.nodes > 1 or config.launch == "srun"):
+        what = "beside a Ray head the command runs once, on the first node"
+        yield Problem(what=what, where=f"{where}.launch", fix="leave ray out, or set launch: none")
+        return
     if spec.varying:
         what = "how many nodes the job gets is not known, and its processes wait for all of them"
         fix = "give slurm.sbatch.nodes one number"

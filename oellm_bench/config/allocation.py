@@ -37,6 +37,7 @@ def backend_job_spec(project: Project) -> BackendJobSpec:
         own_srun=_has_own_srun(project),
         contained=project.container.class_name != HostLauncher.__name__ or bool(project.slurm.launcher_cmd),
         heterogeneous=bool(project.slurm.hetjob),
+        with_ray=project.ray.enabled,
         varying="-" in sbatch.value_of(project.slurm.sbatch, "nodes"),
         inside=functools.partial(_inside, project),
     )

@@ -108,6 +108,7 @@ def test_tasks_of_srun_are_told_their_ranks():
         (job(gpus=4), {"launch": "srun"}, "none in front of the command; set slurm.srun: {ntasks-per-node: 4}"),
         (job(nodes=2, gpus=4, srun={"label": True}), {"launch": "srun"}, "srun starts 1 tasks on a node"),
         (job(nodes=2, heterogeneous=True), {}, "components of a heterogeneous job"),
+        (job(nodes=2, srun={"ntasks-per-node": 1}, with_ray=True), {}, "beside a Ray head the command runs once"),
         (job(nodes=4, srun={"ntasks-per-node": 1}, varying=True), {}, "give slurm.sbatch.nodes one number"),
         (job(), {"processes_per_node": -1}, "-1 processes cannot be started"),
         (job(), {"port": 70000}, "70000 is no port"),
