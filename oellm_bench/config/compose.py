@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from oellm_bench.config.expansion import points_of
 from oellm_bench.config.overrides import Overrides, parse_overrides, quoted_option
@@ -194,8 +195,26 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
         options = loader.get_group_options(group)
         what = f"group '{group}' has no option '{option}'"
         return Problem(what=what, where=_quoting_file(group, option, folders), fix=nearest(option, options))
+    broken = next((e for e in (err, err.__cause__) if isinstance(e, GrammarParseError)), None)
+    if broken is not None:
+        return _broken_interpolation(broken, reference, folders)
     cause = f" ({err.__cause__})" if err.__cause__ else ""
     return Problem(what=" ".join(f"{text}{cause}".split()), where=reference)
+
+
+def _broken_interpolation(err: GrammarParseError, reference: str, folders: Sequence[Path]) -> Problem:
+    """Return where the interpolation stands: the parser knows its key within the file, and not which file."""
+    key = re.sub(r"\[(\w+)\]", r".\1", err.full_key or "")
+    what = f"an interpolation cannot be read: {str(err).splitlines()[0]}"
+    fix = "write ${KEY} or ${RESOLVER:'text',...}; \\${ where no interpolation is meant"
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.yaml"))):
+        with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+            try:
+                OmegaConf.load(path)
+            except GrammarParseError as found:
+                if found.full_key == err.full_key:
+                    return Problem(what=what, where=Provenance([Source(path, "")], {}).where(key), fix=fix)
+    return Problem(what=what, where=reference, fix=fix)
 
 
 def _yaml_fix(message: str) -> str:

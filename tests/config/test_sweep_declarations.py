@@ -328,6 +328,18 @@ name_template: "{id}"
 }
 
 
+def test_names_without_a_template_begin_with_the_stage_and_leave_out_what_it_says(campaign):
+    campaign.root(
+        sweep="""
+        params: {lr: [1, 2]}
+        configs:
+          - {stage: a, opt: {x: 1}}
+          - {stage: b, load: "${sibling:a.output_dir}/x"}
+        """
+    )
+    assert [entry.name for entry in campaign.entries()] == ["a_lr1", "b_lr1", "a_lr2", "b_lr2"]
+
+
 def typed(value: Any) -> Any:
     """Return a value that differs from that of another type, whatever the order of keys."""
     if isinstance(value, Mapping):

@@ -144,6 +144,11 @@ WRONG = {
         "6: found duplicate key params",
         ["keep one of the two"],
     ),
+    "an interpolation that cannot be read": (
+        "params:\n  lr:\n    - 1\n    - ${a b}",
+        "8: sweep.params.lr.1",
+        ["an interpolation cannot be read", "' b'"],
+    ),
     "an interpolation of nothing": ("params: {lr: ['${backend.args.gone}']}", "5: ", ["backend.args.gone"]),
 }
 
