@@ -43,6 +43,7 @@ _READABLE = (
     ast.Name,
     ast.Attribute,
 )
+_OPERATORS = (*_ARITHMETIC, ast.UAdd, ast.USub, ast.Not)
 _WRITE = "write names, numbers, texts, and, or, not, in, == != < <= > >=, + - * / // %"
 
 
@@ -63,8 +64,10 @@ class Filter:
             found = _value(self.tree, lookup)
         except KeyError as err:
             raise self._wrong(f"'{err.args[0]}' has no value", str(err.args[1])) from err
-        except (TypeError, ZeroDivisionError) as err:
+        except (TypeError, ArithmeticError) as err:
             raise self._wrong(str(err), "compare values of one kind") from err
+        except RecursionError as err:
+            raise self._wrong("it is nested too deeply", "split it over groups") from err
         if not isinstance(found, bool):
             raise self._wrong(f"it gives {found!r}, neither true nor false", "compare it with something")
         return found
@@ -76,13 +79,13 @@ class Filter:
 def read_filter(text: str, where: str) -> Filter:
     """Read a filter. Raises ConfigError for one that is no expression, or that asks for more than comparisons."""
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(f"({text}\n)", mode="eval").body  # as in brackets: it may have several lines
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         what = f"filter '{text}' cannot be read ({getattr(err, 'msg', err)})"
         raise ConfigError(Problem(what=what, where=where, fix=_WRITE)) from err
     for node in ast.walk(tree):
         unreadable = isinstance(node, ast.expr) and not isinstance(node, _READABLE)
-        if unreadable or (isinstance(node, ast.operator) and type(node) not in _ARITHMETIC):
+        if unreadable or (isinstance(node, ast.operator | ast.unaryop) and not isinstance(node, _OPERATORS)):
             what = f"filter '{text}': {_name_of(node)} cannot stand in it"
             raise ConfigError(Problem(what=what, where=where, fix=_WRITE))
     return Filter(text=text, where=where, tree=tree)
@@ -99,7 +102,7 @@ def _value(node: ast.expr, lookup: Lookup) -> Any:
         case ast.Constant():
             return node.value
         case ast.Name() | ast.Attribute():
-            name = ast.unparse(node)
+            name = _dotted(node)
             return _CONSTANTS[name] if name in _CONSTANTS else lookup(name)
         case ast.List() | ast.Tuple():
             return [_value(item, lookup) for item in node.elts]
@@ -107,7 +110,9 @@ def _value(node: ast.expr, lookup: Lookup) -> Any:
             return _joined(node, lookup)
         case ast.UnaryOp():
             operand = _value(node.operand, lookup)
-            return not operand if isinstance(node.op, ast.Not) else -operand
+            if isinstance(node.op, ast.Not):
+                return not _truth(operand, node.operand)
+            return -_number(operand) if isinstance(node.op, ast.USub) else _number(operand)
         case ast.BinOp():
             return _computed(node, lookup)
         case ast.Compare():
@@ -115,23 +120,38 @@ def _value(node: ast.expr, lookup: Lookup) -> Any:
     raise TypeError(f"'{ast.unparse(node)}' is no expression")
 
 
+def _dotted(node: ast.expr) -> str:
+    match node:
+        case ast.Name():
+            return node.id
+        case ast.Attribute():
+            return f"{_dotted(node.value)}.{node.attr}"
+    return ast.unparse(node)
+
+
 def _joined(node: ast.BoolOp, lookup: Lookup) -> bool:
     """Return `and` and `or` as Python has them: what follows is looked at only where it makes a difference."""
     wanted = isinstance(node.op, ast.Or)
     for value in node.values:
-        found = _value(value, lookup)
-        if not isinstance(found, bool):
-            raise TypeError(f"'{ast.unparse(value)}' is {found!r}, neither true nor false")
-        if found is wanted:
+        if _truth(_value(value, lookup), value) is wanted:
             return wanted
     return not wanted
 
 
+def _truth(value: Any, node: ast.expr) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"'{ast.unparse(node)}' is {value!r}, neither true nor false")
+    return value
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
 def _computed(node: ast.BinOp, lookup: Lookup) -> Any:
-    left, right = _value(node.left, lookup), _value(node.right, lookup)
-    for value in (left, right):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{value!r} is no number")
+    left, right = _number(_value(node.left, lookup)), _number(_value(node.right, lookup))
     return _ARITHMETIC[type(node.op)](left, right)
 
 

@@ -28,7 +28,7 @@ def test_an_example_makes_the_entries_below_it(campaign, text, names):
 
 def test_the_stages_are_drawn_as_the_page_shows(campaign):
     (drawn,) = re.findall(r"```text\n(stages.*?)```", PAGE, re.DOTALL)
-    (text,) = [text for text, _ in EXAMPLES if "stage: evaluate" in text]
+    (text,) = [text for text, _ in EXAMPLES if "decay.output_dir" in text]
     console = Console(width=80, markup=False, highlight=False)
     with console.capture() as shown:
         console.print(stage_tree(stages_of(campaign.root(text).plan().plan)))
