@@ -175,6 +175,8 @@ def _told(flag: str, texts: list[str]) -> tuple[str, ...]:
     argparse takes -1 and -0.5 for values anywhere, -1e-05 and -x for flags. Raises ValueError for what it cannot read.
     """
     dashed = [text for text in texts if text.startswith("-")]
+    if "--" in dashed:
+        raise ValueError("'--' ends the options for argparse and is no value")
     if len(texts) == 1:
         return (f"{flag}={texts[0]}",) if dashed else (flag, texts[0])
     odd = [text for text in dashed if not _is_plain_number(text)]
