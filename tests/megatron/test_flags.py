@@ -147,7 +147,11 @@ def test_values_are_told_in_megatrons_own_spelling(given, argv):
         ("lr", "nan", "'nan' is not a number"),
         ("bf16", "maybe", "'maybe' is not true or false"),
         ("bf16", 2, "2 is not true or false"),
-        ("normalization", "rmsnorm", "is not among the choices (--normalization takes text); valid: LayerNorm, RMSNorm"),
+        (
+            "normalization",
+            "rmsnorm",
+            "is not among the choices (--normalization takes text); valid: LayerNorm, RMSNorm",
+        ),
         ("rampup_batch_size", [1, 2], "there are 2 values (--rampup-batch-size takes 3 of a whole number)"),
         ("recompute_modules", [], "there are 0 values"),
         ("data_path", ["-x", "/a"], "'-x' among several values is a flag for argparse"),
