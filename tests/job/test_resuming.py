@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,51 @@ def test_of_two_written_at_the_same_time_the_higher_number_is_the_newer(tmp_path
     for number in (9, 10):
         file_at(tmp_path / f"step_{number}", 1000.0)
     assert newest_checkpoint(Resume(pattern=str(tmp_path / "step_*"))) == str(tmp_path / "step_10")
+
+
+TRACKED = "latest_checkpointed_iteration.txt"
+
+
+def tracked(root: Path, iterations: dict[int, bool], tracker: str | None) -> Resume:
+    """Make checkpoints as Megatron-LM does: whole ones have `.metadata`, and the tracker names the newest."""
+    for place, (number, whole) in enumerate(iterations.items()):
+        folder_at(root / f"iter_{number:07d}", 1000.0 + place, "common.pt", *([".metadata"] if whole else []))
+    if tracker is not None:
+        file_at(root / TRACKED, 1.0, tracker.encode())
+    step = "--ckpt-step={checkpoint_iteration}"
+    return Resume(pattern=str(root / "iter_*"), complete=".metadata", tracker=TRACKED, arguments=("--load", step))
+
+
+@pytest.mark.parametrize(
+    ("iterations", "tracker", "newest"),
+    [
+        ({100: True, 200: True}, "200", 200),
+        ({200: True, 100: True}, "200", 200),  # the tracker's word counts, not which folder was touched last
+        ({100: True, 200: True, 300: True}, "200", 200),  # 300 has files of all kinds, and was not finished
+        ({100: True, 200: False}, "200\n", 100),  # it was taken away, or the disk lost it
+        ({100: True}, "200", 100),
+        ({100: True}, None, None),
+        ({100: True}, "", None),
+        ({100: True}, "release", None),
+        ({100: False}, "100", None),
+    ],
+)
+def test_where_a_tracker_says_which_one_is_whole_it_is_believed(
+    tmp_path: Path, iterations: dict[int, bool], tracker: str | None, newest: int | None
+) -> None:
+    resume = tracked(tmp_path, iterations, tracker)
+    expected = "" if newest is None else str(tmp_path / f"iter_{newest:07d}")
+    assert newest_checkpoint(resume) == expected
+    if newest is not None:
+        assert resume.arguments_for(expected) == ("--load", f"--ckpt-step={newest}")
+
+
+def test_what_held_for_the_beginning_is_left_out_when_it_goes_on(job: Job) -> None:
+    root = job.folder.root / "checkpoints"
+    resume = replace(tracked(root, {100: True}, "100"), without=("--finetune", "--load=/base"))
+    job.plan(*SHOW, "--finetune", "--load=/base", "--lr=1", resume=resume)
+    job.run("--attempt", "1")
+    assert job.attempt(1).stdout.read_text().strip() == repr(["--finetune", "--load=/base", "--lr=1"])
+    job.run("--attempt", "2")
+    assert job.attempt(2).stdout.read_text().strip() == repr(["--lr=1", "--load", "--ckpt-step=100"])
+    assert job.result().resumed_from == str(root / "iter_0000100")
