@@ -19,6 +19,9 @@ class ResumeConfig:
         "pattern of the entry's checkpoints, files or folders: {session_entry_dir}/checkpoints/iter_*; empty: none", ""
     )
     complete: str = option("file in a checkpoint's folder that is written last; empty: any file will do", "")
+    tracker: str = option(
+        "file beside the checkpoints with the number of the newest whole one; empty: there is none", ""
+    )
     arguments: Arguments = option("arguments added: {load: '{checkpoint}'} is --load PATH", factory=dict)
 
     def problems(self) -> Iterator[Problem]:
@@ -34,9 +37,17 @@ class ResumeConfig:
         if self.complete.startswith("/") or ".." in self.complete.split("/"):
             what = f"'{self.complete}' is not in a checkpoint's folder"
             yield Problem(what=what, where="resume.complete", fix="give a name relative to that folder")
+        if "/" in self.tracker:
+            what = f"'{self.tracker}' is not beside the checkpoints"
+            yield Problem(what=what, where="resume.tracker", fix="give its name alone")
 
     def resume(self) -> Resume | None:
         """Return it for the plan, None where nothing is to be resumed."""
         if not self.checkpoints:
             return None
-        return Resume(pattern=self.checkpoints, complete=self.complete, arguments=to_argv(self.arguments))
+        return Resume(
+            pattern=self.checkpoints,
+            complete=self.complete,
+            tracker=self.tracker,
+            arguments=to_argv(self.arguments),
+        )

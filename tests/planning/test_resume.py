@@ -30,6 +30,13 @@ def test_all_is_filled_in_but_the_checkpoint(campaign, tmp_path):
     assert entry.resume.arguments_for("/x y") == ("--load", "/x y")
 
 
+def test_the_number_of_the_checkpoint_and_the_tracker_are_of_the_job(campaign):
+    resume = "{checkpoints: 'c/iter_*', tracker: latest.txt, arguments: ['--step={checkpoint_iteration}']}"
+    entry = campaign.root(f"backend: {{class_name: CommandBackend, command: [train], resume: {resume}}}").entry()
+    assert entry.resume is not None and entry.resume.tracker == "latest.txt"
+    assert entry.resume.resumed(entry.argv, "/c/iter_0000012") == ("train", "--step=12")
+
+
 def test_a_line_for_bash_gets_them_as_its_arguments(campaign):
     entry = planned(campaign, command="'train \"$@\"'").entry()
     assert entry.argv == ("bash", "-c", 'train "$@"', "bash")
@@ -54,6 +61,7 @@ def test_an_entry_that_can_be_resumed_is_the_same_entry(campaign):
         ("{arguments: {load: '{checkpoint}'}}", "nothing says where checkpoints are"),
         ("{checkpoints: x, arguments: [[1]]}", "not a single value"),
         ("{checkpoints: x, complete: ../y}", "is not in a checkpoint's folder"),
+        ("{checkpoints: x, tracker: ../y}", "is not beside the checkpoints"),
         ("{checkpoints: '{nothing}'}", "{nothing} has no value"),
         ("{checkpoint: x}", "unknown key 'checkpoint'"),
     ],
