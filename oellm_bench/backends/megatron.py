@@ -63,7 +63,7 @@ class AutoMegatronBackendConfig(PluginConfig):
 
     script: str = option("the training script: below megatron_path, or a path of its own", "pretrain_gpt.py")
     megatron_path: str = option("the checkout of Megatron-LM; empty: the script's path says all", "")
-    python: str = option("interpreter of the script, where torchrun brings none", "")
+    python: str = option("interpreter of the script; empty: that of torchrun, or the one that runs oellm-bench", "")
     args: dict[str, Any] = option(
         "Megatron-LM's arguments by name, and train_tokens, lr_decay_fraction, ...: {lr: 3e-4, bf16: true}",
         factory=dict,
@@ -140,13 +140,20 @@ class AutoMegatronBackend(Backend):
             further = environment.get("PYTHONPATH")
             environment["PYTHONPATH"] = ":".join(filter(None, (config.megatron_path, further)))
         return LaunchCommand(
-            argv=distributed_argv(config.distributed, spec, program, config.python),
+            argv=distributed_argv(self._distributed(), spec, program, config.python),
             environment=environment,
             cwd=config.cwd,
             reads=tuple(path for path in dict.fromkeys((folder, str(Path(script).parent))) if not names_in(path)),
             progress=config.progress,
             resume=resume,
         )
+
+    def _distributed(self) -> DistributedConfig:
+        """Return how the processes are started: by the torchrun of `python`, unless another one is named."""
+        config = self.config
+        if not config.python or config.distributed.torchrun != DistributedConfig().torchrun:
+            return config.distributed
+        return replace(config.distributed, torchrun=[config.python, "-m", "torch.distributed.run"])
 
     def _script(self) -> str:
         path = Path(self.config.megatron_path) / self.config.script

@@ -96,7 +96,7 @@ def _world(known: _Known, processes: int, job: str) -> Iterator[Problem]:
     if processes % model:
         dest = next((dest for dest in list(_SIZES)[:3] if known.given(dest)), "tensor_model_parallel_size")
         what = f"tensor {tensor} x pipeline {pipeline} x context {context} = {model} does not divide the {processes} "
-        fix = "change one of them, or the nodes and GPUs in slurm.sbatch"
+        fix = "change one of them, the nodes and GPUs in slurm.sbatch, or distributed.processes_per_node"
         yield known.problem(dest, f"{what}processes ({job})", fix)
         return
     yield from _batch(known, processes // model)
@@ -203,6 +203,9 @@ def _training(known: _Known) -> Iterator[Problem]:
     lr, least = known["lr"], known["min_lr"]
     if lr is not None and least is not None and least > lr:
         yield known.problem("min_lr", f"{least:g} is more than lr {lr:g}")
+    warm = next((dest for dest in ("lr_warmup_iters", "lr_warmup_samples") if known[dest]), "")
+    if warm and known["lr_warmup_fraction"] is not None:
+        yield known.problem("lr_warmup_fraction", f"'{known.key(warm)}' says it as well", "take one of them out")
     if known["bf16"] and known["fp16"]:
         yield known.problem("fp16", "bf16 is given as well", "take one of them out")
     if known.given("save") and not known.given("save_interval"):

@@ -17,10 +17,11 @@ ROWS: list[dict[str, Any]] = json.loads(
 
 def members(row: dict[str, Any]) -> list[str]:
     """Return the names by which an enumeration's members are given on the command line."""
-    return [
-        str(choice).split(".")[-1] if isinstance(choice, str) else signal.Signals(choice).name
-        for choice in row["choices"]
-    ]
+    return [member(choice) for choice in row["choices"]]
+
+
+def member(value: str | int) -> str:
+    return value.split(".")[-1] if isinstance(value, str) else signal.Signals(value).name
 
 
 def layers(text: str) -> Any:
@@ -53,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         elif row["action"] == "boolean_optional":
             options["action"] = argparse.BooleanOptionalAction
         elif row.get("type") == "enum_type_handler":
-            options |= {"choices": members(row), "default": row["default"]}
+            options |= {"choices": members(row), "default": member(row["default"])}
         else:
             options |= {"type": TYPES[row["type"]] if row.get("type") else str}
             options |= {name: row[name] for name in ("nargs", "choices") if row.get(name) is not None}

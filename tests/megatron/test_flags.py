@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oellm_bench.backends.base import BackendJobSpec
+from oellm_bench.backends.megatron import AutoMegatronBackend, AutoMegatronBackendConfig
 from oellm_bench.errors import Problem
 from oellm_bench.megatron.rendering import argv_of, read_settings, setting_of
-from oellm_bench.megatron.table import packaged_table
+from oellm_bench.megatron.table import Argument, Table, packaged_table
 from oellm_bench.placeholders import expand
 from tests.megatron.table_parser import ROWS, build_parser, members
 
@@ -70,9 +72,15 @@ def argument_sets(draw):
 @given(argument_sets())
 def test_what_is_rendered_parses_back_to_the_same_values(drawn):
     given, made = drawn
-    read, problems = read_settings(packaged_table(), given)
-    assert problems == []
-    parsed = vars(PARSER.parse_args([expand(word, lambda name: None) for word in argv_of(read.values())]))
+    backend = AutoMegatronBackend(AutoMegatronBackendConfig(script="/s.py", schema="packaged", args=given))
+    _, _, script, *words = backend.build_launch_command(BackendJobSpec()).argv[1:]
+    assert script == "/s.py"
+    parsed = vars(PARSER.parse_args([expand(word, {"session_entry_dir": "/e"}.get) for word in words]))
+    if made.get("save_interval") is not None and "save" not in made:
+        made["save"] = "/e/checkpoints"
+    for kind in ("iters", "samples"):  # with `save` all that is not left to Megatron
+        if f"lr_decay_{kind}" in made and not {"lr_wsd_decay_iters", "lr_wsd_decay_samples"} & {*made}:
+            made[f"lr_wsd_decay_{kind}"] = made[f"lr_decay_{kind}"]
     for dest, value in {**DEFAULTS, **made}.items():
         if value is False and parsed[dest] is None:
             continue  # of some flags the default is None, and nothing but the flag changes that
@@ -128,6 +136,8 @@ def refusal(key, value):
         ({"moe_layer_freq": [1, 0]}, "--moe-layer-freq [1,0]"),
         ({"window_size": [128, 0]}, "--window-size 128,0"),
         ({"lr": "{lr}"}, "--lr {lr}"),
+        ({"megatron.lr": 0.5}, "--lr 0.5"),
+        ({"--lr": 0.5}, "--lr 0.5"),
     ],
 )
 def test_values_are_told_in_megatrons_own_spelling(given, argv):
@@ -177,3 +187,48 @@ def test_two_spellings_of_one_argument_are_refused():
 def test_null_says_nothing_and_still_has_to_be_an_argument():
     read, problems = read_settings(packaged_table(), {"lr": None, "lrr": None})
     assert read == {} and "did you mean 'lr'?" in str(problems[0])
+
+
+OWN = Table(
+    source="a fork",
+    arguments=(
+        Argument(dest="fp8", flags=("--fp8",), action="store_const", const="hybrid"),
+        Argument(dest="spec", flags=("--spec",), action="append"),
+        Argument(dest="verbose", flags=("-v", "--verbose"), action="count"),
+        Argument(dest="one", flags=("--one",), nargs="?", type="int"),
+        Argument(dest="backend", flags=("--backend",), type="<lambda>", choices=("Backend.flash", "Backend.auto")),
+        Argument(dest="odd", flags=("--odd",), type="their_own_type", default=5),
+        Argument(dest="call", flags=("--call",), action="their_own_action"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "argv"),
+    [
+        ({"fp8": True}, "--fp8"),
+        ({"fp8": "hybrid"}, "--fp8"),
+        ({"spec": ["a", "-b"]}, "--spec a --spec=-b"),
+        ({"verbose": 2}, "-v -v"),
+        ({"one": 3}, "--one 3"),
+        ({"backend": "flash"}, "--backend flash"),
+        ({"odd": "x:y"}, "--odd x:y"),
+    ],
+)
+def test_what_the_parser_of_a_fork_may_have_is_told_too(given, argv):
+    read, problems = read_settings(OWN, given)
+    assert problems == [] and " ".join(argv_of(read.values())) == argv
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("fp8", "e4m3", "'e4m3' is not 'hybrid'"),
+        ("verbose", True, "put what you mean into extra_args"),
+        ("one", [1, 2], "there are 2 values"),
+        ("backend", "fused", "valid: auto, flash"),
+        ("call", 1, "put what you mean into extra_args"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(key, value, said):
+    assert said in str(setting_of(OWN, key, value))

@@ -55,6 +55,14 @@ def test_torchrun_starts_the_script_with_what_is_no_default(train):
     )
 
 
+def test_the_torchrun_of_the_interpreter_is_used_unless_another_one_is_named(train):
+    python = "  python: /venv/bin/python\n"
+    assert train(more=python).entry().argv[:4] == ("/venv/bin/python", "-m", "torch.distributed.run", "--standalone")
+    assert train(more=f"{python}  distributed: {{torchrun: /t}}\n").entry().argv[0] == "/t"
+    none = train(more=f"{python}  distributed: {{launch: none}}\n").entry()
+    assert none.argv[:2] == ("/venv/bin/python", str(train.folder / "pretrain_gpt.py"))
+
+
 def test_placeholders_are_filled_in_and_further_arguments_follow(train):
     entry = train(
         "tensorboard_dir: '{session_entry_dir}/tb', lr: '{lr}'",

@@ -72,6 +72,7 @@ def test_sizes_that_fit_are_taken():
         ({"seq_length": 4094}, "2 x context 2 does not divide the sequence length 4094"),
         ({"max_position_embeddings": 2048}, "2048 positions are fewer than the sequence has (4096)"),
         ({"min_lr": 1.0}, "min_lr: 1 is more than lr 0.001"),
+        ({"lr_warmup_fraction": 0.1, "lr_warmup_iters": 5}, "lr_warmup_fraction: 'lr_warmup_iters' says it as well"),
         ({"bf16": True, "fp16": True}, "fp16: bf16 is given as well"),
         ({"save_interval": None}, "save: nothing says how often to save; give save_interval"),
         ({"tensor_model_parallel_size": 0}, "tensor_model_parallel_size: 0 cannot work; give 1 or more"),
