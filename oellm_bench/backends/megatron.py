@@ -27,7 +27,7 @@ from oellm_bench.core.plugin import PluginConfig
 from oellm_bench.core.resume import ITERATION, Resume
 from oellm_bench.errors import ConfigError, Problem, StateError
 from oellm_bench.megatron.asking import Interpreter
-from oellm_bench.megatron.checkout import table_for
+from oellm_bench.megatron.checkout import is_checkout, table_for
 from oellm_bench.megatron.checks import setting_problems
 from oellm_bench.megatron.convenience import CountedIn, derived, parted
 from oellm_bench.megatron.rendering import Setting, argv_of, read_settings, setting_of
@@ -175,10 +175,8 @@ class AutoMegatronBackend(Backend):
     def _table(self, spec: BackendJobSpec) -> Table | Problem:
         """Return the arguments that hold, or why the checkout that is to tell them does not."""
         folder, schema = self.config.megatron_path, self.config.schema
-        if schema == "auto" and (not folder or names_in(folder) or not Path(folder).is_dir()):
-            return packaged_table()  # it is in the image, or on another machine
-        if schema == "packaged":
-            return packaged_table()
+        if schema == "packaged" or (schema == "auto" and not (folder and is_checkout(Path(folder)))):
+            return packaged_table()  # a checkout that is not here is in the image, or on another machine
         if not folder:
             fix = "give the folder of the checkout, or schema: packaged"
             return Problem(what="schema: checkout without a checkout", where="megatron_path", fix=fix)

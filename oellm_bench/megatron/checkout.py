@@ -59,6 +59,11 @@ def table_for(
     return table
 
 
+def is_checkout(folder: Path) -> bool:
+    """Tell whether a folder has the parser of Megatron-LM in it, where this or an older version has it."""
+    return any((folder / "megatron" / name).is_file() for name in ("training/arguments.py", "arguments.py"))
+
+
 def cache_folder() -> Path:
     """Return the folder of tables that were asked for; it need not be there."""
     # XDG Base Directory Specification: what can be made anew.
@@ -95,7 +100,7 @@ def _check(checkout: Path, script: str) -> None:
     if not checkout.is_dir():
         fix = "give the folder of a Megatron-LM checkout"
         raise ConfigError(Problem(what=f"there is no folder '{checkout}'", where="megatron_path", fix=fix))
-    if not any((checkout / "megatron" / name).is_file() for name in ("training/arguments.py", "arguments.py")):
+    if not is_checkout(checkout):
         fix = "give the folder that has `megatron/training/arguments.py` in it"
         what = f"'{checkout}' is no checkout of Megatron-LM"
         raise ConfigError(Problem(what=what, where="megatron_path", fix=fix))

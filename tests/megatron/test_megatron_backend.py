@@ -174,10 +174,20 @@ def test_the_checkouts_own_arguments_hold_where_it_answers(campaign, tmp_path, m
     assert "Megatron-LM has no argument 'hidden_size'" in campaign.problems("+backend.args.hidden_size=8")[0]
 
 
-def test_a_checkout_that_cannot_answer_is_told_of_and_the_packaged_table_holds(train, caplog):
-    entry = train("lr: 1.0").entry("backend.schema=auto")
-    assert flags(entry)[-2:] == ("--seq-length", "128")
-    assert "the packaged table" in caplog.text and "is no checkout of Megatron-LM" in caplog.text
+def test_a_checkout_that_cannot_answer_is_told_of_and_the_packaged_table_holds(train, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    python = f"  python: {sys.executable}\n"
+    entry = train("lr: 1.0", python).entry("backend.schema=auto")
+    assert flags(entry)[-2:] == ("--seq-length", "128") and caplog.text == ""  # there is nothing to ask
+    parser = train.folder / "megatron" / "training" / "arguments.py"
+    parser.parent.mkdir(parents=True)
+    parser.write_text("import torch_of_the_run\n")
+    assert train("lr: 1.0", python).entry("backend.schema=auto").argv == entry.argv
+    assert "the packaged table" in caplog.text and "cannot import 'torch_of_the_run'" in caplog.text
+    assert "cannot import 'torch_of_the_run'" in train("lr: 1.0", python).problem("backend.schema=checkout")
+
+
+def test_a_folder_without_megatron_is_no_checkout_to_ask(train):
     assert "is no checkout of Megatron-LM" in train("lr: 1.0").problem("backend.schema=checkout")
 
 
