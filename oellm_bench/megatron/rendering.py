@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,8 +199,3 @@ def _wanted(argument: Argument) -> str:
         return one
     many = {"+": "one or more of", "*": "any number of", "?": "at most one of"}
     return f"{many.get(str(argument.nargs), f'{argument.nargs} of')} {one}"
-
-
-def named(settings: Mapping[str, Setting], *dests: str) -> Iterator[str]:
-    """Yield the keys under which any of some dests were given, as they are written."""
-    yield from (settings[dest].key for dest in dests if dest in settings)

@@ -15,7 +15,7 @@ from oellm_bench.megatron.table import Argument
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _THOUSANDS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_LARGEST_EXPONENT = 30  # "1e999999999" would be a number of a billion digits
+_LARGEST_EXPONENT = 30  # "1e999999999" would be a number of a billion digits, and so would "1e-999999999"
 # What the types with a pattern of layers take: a number, or a list in Python's spelling ("([1]*3+[0])*2").
 _LAYER_PATTERN = re.compile(r"[0-9\[\]()*+, ]*\[[0-9\[\]()*+, ]*")
 _MEMBER = re.compile(r"[A-Z]\w*\.\w+")
@@ -37,7 +37,7 @@ def exact(value: object) -> Fraction:
         number = Decimal(text[:-1] if factor > 1 else text)
     except InvalidOperation:
         raise ValueError(f"'{value}' is not a number") from None
-    if not number.is_finite() or number.adjusted() > _LARGEST_EXPONENT:
+    if not number.is_finite() or abs(number.adjusted()) > _LARGEST_EXPONENT:
         raise ValueError(f"'{value}' is no number that can be counted with")
     return Fraction(number) * factor
 

@@ -111,6 +111,7 @@ def test_intervals_and_the_warm_up_can_be_told_in_tokens():
         ({"train_tokens": 0, **SIZES}, "train_tokens: 0 is no number of tokens"),
         ({"train_tokens": 1.5, **SIZES}, "train_tokens: 3/2 is no number of tokens"),
         ({"train_tokens": "1e400", **SIZES}, "train_tokens: '1e400' is no number that can be counted with"),
+        ({"lr_decay_fraction": "1e-999999999", "train_iters": 5}, "is no number that can be counted with"),
         ({"train_tokens": True, **SIZES}, "train_tokens: True is not a number"),
         (
             {"train_tokens": "1B", "seq_length": "{s}", "global_batch_size": 4},

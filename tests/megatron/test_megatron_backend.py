@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from oellm_bench.backends.megatron import PROGRESS
+from oellm_bench.config.allocation import backend_job_spec
 from oellm_bench.config.typing import parse
 from oellm_bench.core.plan import read_entry, to_text
 from oellm_bench.core.resume import Resume
@@ -185,6 +186,25 @@ def test_a_checkout_that_cannot_answer_is_told_of_and_the_packaged_table_holds(t
     assert train("lr: 1.0", python).entry("backend.schema=auto").argv == entry.argv
     assert "the packaged table" in caplog.text and "cannot import 'torch_of_the_run'" in caplog.text
     assert "cannot import 'torch_of_the_run'" in train("lr: 1.0", python).problem("backend.schema=checkout")
+
+
+@pytest.mark.parametrize(
+    ("more", "prefix"),
+    [
+        ("", ()),
+        ("slurm: {launcher_cmd: [srun, apptainer, exec, i.sif]}", ("apptainer", "exec", "i.sif")),
+        ("container: {class_name: PyxisLauncher, image: i.sqsh}\nslurm: {srun: {ntasks: 1}}", ()),
+        ("slurm: {launcher_cmd: [srun]}", ()),
+    ],
+)
+def test_a_checkout_is_asked_where_the_training_will_run_if_that_can_be_done_outside_of_a_job(campaign, more, prefix):
+    assert backend_job_spec(campaign.root(more).project()).inside(("/m",)) == prefix
+
+
+def test_in_a_container_the_checkout_can_be_seen(campaign):
+    container = "container: {class_name: ApptainerLauncher, image: i.sif}"
+    prefix = backend_job_spec(campaign.root(container).project()).inside(("/m",))
+    assert prefix[0] == "apptainer" and any("/m" in word for word in prefix)
 
 
 def test_a_folder_without_megatron_is_no_checkout_to_ask(train):
