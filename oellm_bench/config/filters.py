@@ -79,7 +79,10 @@ class Filter:
 def read_filter(text: str, where: str) -> Filter:
     """Read a filter. Raises ConfigError for one that is no expression, or that asks for more than comparisons."""
     try:
-        tree = ast.parse(f"({text}\n)", mode="eval").body  # as in brackets: it may have several lines
+        listed = ast.parse(f"[{text}\n]", mode="eval").body  # in brackets, since it may have several lines
+        if not (isinstance(listed, ast.List) and len(listed.elts) == 1):
+            raise ValueError("it is no single expression")
+        tree = listed.elts[0]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         what = f"filter '{text}' cannot be read ({getattr(err, 'msg', err)})"
         raise ConfigError(Problem(what=what, where=where, fix=_WRITE)) from err
