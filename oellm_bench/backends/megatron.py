@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from oellm_bench.core.resume import ITERATION, Resume
 from oellm_bench.errors import ConfigError, Problem, StateError
 from oellm_bench.megatron.asking import Interpreter
 from oellm_bench.megatron.checkout import is_checkout, table_for
-from oellm_bench.megatron.checks import setting_problems
+from oellm_bench.megatron.checks import SIZES, setting_problems
 from oellm_bench.megatron.convenience import CountedIn, derived, parted
 from oellm_bench.megatron.rendering import Setting, argv_of, read_settings, setting_of
 from oellm_bench.megatron.table import Table, normalised, packaged_table
@@ -111,19 +111,16 @@ class AutoMegatronBackend(Backend):
             *distributed_problems(config.distributed, spec),
             *progress_problems(config.progress),
         ]
-        try:
-            to_argv(config.extra_args)
-        except ValueError as err:
-            problems.append(Problem(what=str(err), where="extra_args", fix="give words, numbers or booleans"))
         table = self._table(spec)
         if isinstance(table, Problem):
             return [*problems, table]
         arguments = _read(table, config.args, config.counted_in)
+        unseen = [*self._unseen_problems(table, arguments.settings)]
         found = list(arguments.problems)
-        if not found:
+        if not found and not unseen:
             processes = world_size(config.distributed, spec)
             found += setting_problems(table, arguments.settings, max(1, processes), _job(config.distributed, spec))
-        return [*problems, *(replace(problem, where=f"args.{problem.where}") for problem in found)]
+        return [*problems, *unseen, *(replace(problem, where=f"args.{problem.where}") for problem in found)]
 
     def build_launch_command(self, spec: BackendJobSpec) -> LaunchCommand:
         """Return the script under its launcher, with the arguments that are not Megatron's defaults."""
@@ -171,6 +168,19 @@ class AutoMegatronBackend(Backend):
             fix = "give a path below megatron_path" if folder else "set megatron_path to the checkout that has it"
             return [Problem(what=f"no such file '{script}'", where="script", fix=fix)]
         return []
+
+    def _unseen_problems(self, table: Table, settings: Mapping[str, Setting]) -> Iterator[Problem]:
+        """Yield what `extra_args` says that is not theirs to say: what is checked, and said, in `args`."""
+        try:
+            words = to_argv(self.config.extra_args)
+        except ValueError as err:
+            yield Problem(what=str(err), where="extra_args", fix="give words, numbers or booleans")
+            return
+        for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
+            argument = table.find(flag)
+            if argument is not None and (argument.dest in settings or argument.dest in SIZES):
+                what = f"{flag} is an argument that args know" + (", and say" if argument.dest in settings else "")
+                yield Problem(what=what, where="extra_args", fix=f"write it as args.{argument.dest}")
 
     def _table(self, spec: BackendJobSpec) -> Table | Problem:
         """Return the arguments that hold, or why the checkout that is to tell them does not."""

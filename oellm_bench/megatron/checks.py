@@ -14,18 +14,20 @@ from oellm_bench.megatron.convenience import mixed_units
 from oellm_bench.megatron.rendering import Setting
 from oellm_bench.megatron.table import Table
 
-_SIZES = {
-    "tensor_model_parallel_size": "tensor",
-    "pipeline_model_parallel_size": "pipeline",
-    "context_parallel_size": "context",
-    "expert_model_parallel_size": "expert",
-    "expert_tensor_parallel_size": "expert-tensor",
-    "micro_batch_size": "micro batch",
-    "global_batch_size": "global batch",
-    "num_layers": "layers",
-    "num_attention_heads": "heads",
-    "seq_length": "sequence",
-}
+SIZES = (
+    "tensor_model_parallel_size",
+    "pipeline_model_parallel_size",
+    "context_parallel_size",
+    "expert_model_parallel_size",
+    "expert_tensor_parallel_size",
+    "micro_batch_size",
+    "global_batch_size",
+    "num_layers",
+    "num_attention_heads",
+    "seq_length",
+)
+# With one of these, sizes stand where they cannot be looked up: in a checkpoint, in a file of Megatron-LM's own.
+_FROM_ELSEWHERE = ("use_checkpoint_args", "use_mp_args_from_checkpoint_args", "yaml_cfg")
 _UNEVEN = (
     "pipeline_model_parallel_layout",
     "decoder_first_pipeline_num_layers",
@@ -73,28 +75,29 @@ def setting_problems(table: Table, settings: Mapping[str, Setting], processes: i
     known = _Known(table, settings)
     small = [
         known.problem(dest, f"{known[dest]} cannot work", "give 1 or more")
-        for dest in _SIZES
+        for dest in SIZES
         if known[dest] is not None and known[dest] < 1
     ]
     if small:
         yield from small
         return
     yield from mixed_units(settings)
-    yield from _world(known, processes, job)
-    yield from _experts(known, processes, job)
-    yield from _layers(known)
-    yield from _model(known)
-    yield from _sequence(known)
+    if not any(known[dest] for dest in _FROM_ELSEWHERE):
+        yield from _world(known, processes, job)
+        yield from _experts(known, processes, job)
+        yield from _layers(known)
+        yield from _model(known)
+        yield from _sequence(known)
     yield from _training(known)
 
 
 def _world(known: _Known, processes: int, job: str) -> Iterator[Problem]:
-    tensor, pipeline, context = (known[dest] for dest in list(_SIZES)[:3])
+    tensor, pipeline, context = (known[dest] for dest in SIZES[:3])
     if None in (tensor, pipeline, context):
         return
     model = tensor * pipeline * context
     if processes % model:
-        dest = next((dest for dest in list(_SIZES)[:3] if known.given(dest)), "tensor_model_parallel_size")
+        dest = next((dest for dest in SIZES[:3] if known.given(dest)), "tensor_model_parallel_size")
         what = f"tensor {tensor} x pipeline {pipeline} x context {context} = {model} does not divide the {processes} "
         fix = "change one of them, the nodes and GPUs in slurm.sbatch, or distributed.processes_per_node"
         yield known.problem(dest, f"{what}processes ({job})", fix)

@@ -102,6 +102,15 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_line(train):
     assert found[0].endswith("did you mean 'lr'?")
 
 
+def test_what_is_passed_unseen_says_nothing_that_is_checked(train):
+    more = "  extra_args: [--lr=1, --seed, 5, --my-own, --tensor-model-parallel-size, 8]\n"
+    assert [problem.partition(": ")[2] for problem in train("lr: 0.5", more).problems()] == [
+        "backend.extra_args: --lr is an argument that args know, and say; write it as args.lr",
+        "backend.extra_args: --tensor-model-parallel-size is an argument that args know; "
+        "write it as args.tensor_model_parallel_size",
+    ]
+
+
 def test_sizes_are_held_against_the_job(train):
     (problem, _) = train("tensor_model_parallel_size: 8").problems()
     assert "tensor 8 x pipeline 1 x context 1 = 8 does not divide the 4 processes (1 node with 4 each)" in problem

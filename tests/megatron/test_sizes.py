@@ -97,6 +97,12 @@ def test_an_uneven_split_is_left_to_megatron(key):
     assert problems(**parallel(pp=4), num_layers=14, **{key: "x"}) == []
 
 
+@pytest.mark.parametrize("key", ["use_checkpoint_args", "use_mp_args_from_checkpoint_args", "yaml_cfg"])
+def test_sizes_that_stand_elsewhere_are_not_guessed(key):
+    sizes = {"micro_batch_size": 1, "global_batch_size": 2}
+    assert problems(**sizes) and problems(**sizes, **{key: "x" if key == "yaml_cfg" else True}) == []
+
+
 def test_a_batch_that_may_shrink_need_not_be_divisible():
     sizes = {"micro_batch_size": 2, "global_batch_size": 33, "decrease_batch_size_if_needed": True}
     assert problems(**sizes) == []
