@@ -157,12 +157,14 @@ def _drop_values_of_replaced_plugins(config: DictConfig, sources: Sequence[Sourc
     Hydra merges mappings, so values meant for the packaged plug-in would linger beside the user's own.
     """
     for group in _PLUGIN_GROUPS:
-        file = next((s for s in reversed(sources) if s.package == group), None)
         node = OmegaConf.select(config, group, throw_on_resolution_failure=False)
-        if file is None or not isinstance(node, DictConfig):
+        packaged: dict[str, object] = {}
+        for source in sources:  # one file of a group may extend another, and name no class of its own
+            packaged |= source.keys() if source.package == group else {}
+        name = packaged.pop("class_name", None)
+        if name is None or not isinstance(node, DictConfig):
             continue
-        packaged = dict(file.keys())
-        if packaged.pop("class_name", None) == OmegaConf.select(node, "class_name", throw_on_resolution_failure=False):
+        if name == OmegaConf.select(node, "class_name", throw_on_resolution_failure=False):
             continue
         for key, value in packaged.items():
             current = OmegaConf.to_container(node).get(key)  # type: ignore[union-attr]

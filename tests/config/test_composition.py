@@ -649,3 +649,8 @@ def test_null_as_an_axis_chooses_the_option(campaign):
 def test_a_group_without_such_an_option_names_those_it_has(campaign):
     problem = campaign.root().problem("slurm=null")
     assert "-o slurm=null: group 'slurm' has no option 'null'; valid: fake," in problem
+
+
+def test_a_file_of_a_group_may_extend_another_without_naming_its_class(campaign):
+    campaign.root().write("defaults: [default, _self_]\ninterval_s: 7.5", "monitoring/mine")
+    assert campaign.project("monitoring=mine").monitoring.interval_s == 7.5
