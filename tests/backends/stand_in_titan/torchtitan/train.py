@@ -1,6 +1,6 @@
 """Stands in for TorchTitan's trainer: reads its TOML and arguments, logs its line, keeps and finds its checkpoints.
 
-CRASH_AT: the step at which a run that begins anew dies.
+CRASH_AT: the step at which the first process of a run that begins anew dies.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def main() -> None:
     done = max((int(path.parent.name.removeprefix("step-")) for path in folder.glob("step-*/.metadata")), default=0)
     red, green = ("", "") if sections["metrics"].get("disable_color_printing") else ("\033[31m", "\033[38;5;2m")
     for step in range(done + 1, steps + 1):
-        if not done and step == int(os.environ.get("CRASH_AT", "0")):
-            raise SystemExit(9)
         if os.environ["RANK"] != "0":
             continue
+        if not done and step == int(os.environ.get("CRASH_AT", "0")):
+            raise SystemExit(9)
         loss = 8.0 - rate * step
         print(
             f"[titan] 2026-01-01 00:00:00,000 - root - INFO - {red}step: {step:2}  {green}loss: {loss:7.4f}  "
