@@ -1,7 +1,8 @@
 """Checkpoints as Megatron lays them out: a folder for each iteration, and a file that names the newest whole one.
 
 SAVE/iter_0000050/mp_rank_00/model_optim_rng.npz
-SAVE/latest_checkpointed_iteration.txt            written last, so what it names is complete
+SAVE/iter_0000050/.metadata                       not with --ckpt-format torch; last in its folder
+SAVE/latest_checkpointed_iteration.txt            last of all, so what it names is complete
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def save(
     iteration: int,
     arrays: Mapping[str, np.ndarray],
     state: Mapping[str, Any],
+    *,
+    metadata: bool = True,
     halfway: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a checkpoint, and then that it is the newest; `halfway` is called in the middle of it."""
@@ -49,6 +52,8 @@ def save(
         stream.write(content[len(content) // 2 :])
         stream.flush()
         os.fsync(stream.fileno())
+    if metadata:
+        (path.parents[1] / ".metadata").write_text(json.dumps(state), encoding="utf-8")
     temporary = folder / f".{TRACKER}.{os.getpid()}"
     temporary.write_text(str(iteration), encoding="ascii")
     temporary.replace(folder / TRACKER)

@@ -23,7 +23,16 @@ USED = {
     *("lr_warmup_fraction", "lr_warmup_init", "lr_wsd_decay_iters", "lr_wsd_decay_samples", "lr_wsd_decay_style"),
     *("weight_decay", "clip_grad", "adam_beta1", "adam_beta2", "adam_eps", "init_method_std"),
     *("override_opt_param_scheduler", "use_checkpoint_opt_param_scheduler", "check_for_nan_in_loss_and_grad"),
-    *("save", "load", "save_interval", "ckpt_step", "finetune", "no_load_optim", "exit_on_missing_checkpoint"),
+    *(
+        "save",
+        "load",
+        "save_interval",
+        "ckpt_step",
+        "ckpt_format",
+        "finetune",
+        "no_load_optim",
+        "exit_on_missing_checkpoint",
+    ),
     *("log_interval", "log_throughput", "eval_interval", "eval_iters"),
     *("exit_interval", "exit_duration_in_mins", "exit_signal_handler", "exit_signal"),
 }

@@ -145,7 +145,14 @@ class Training:
             "schedule": self.schedule.values(),
             "shape": vars(self.shape),
         }
-        checkpoints.save(folder, self.iteration, arrays, state, lambda: self.fault.halfway(self.iteration))
+        checkpoints.save(
+            folder,
+            self.iteration,
+            arrays,
+            state,
+            metadata=self.options.ckpt_format != "torch",
+            halfway=lambda: self.fault.halfway(self.iteration),
+        )
         say(f"  successfully saved checkpoint from iteration {self.iteration:7d} to {folder} [ t 1/1, p 1/1 ]")
 
     def _leaves(self, began: float) -> bool:

@@ -67,6 +67,7 @@ def test_its_log_and_its_folders_are_those_of_megatron(tmp_path):
         assert f"saving checkpoint at iteration {iteration:7d} to {save} " in log
         assert f"  successfully saved checkpoint from iteration {iteration:7d} to {save} [" in log
         assert (save / f"iter_{iteration:07d}" / CHECKPOINT).is_file()
+        assert (save / f"iter_{iteration:07d}" / ".metadata").is_file()
     assert (save / "latest_checkpointed_iteration.txt").read_text() == "25"
     assert log.count(" validation loss at iteration 20 on validation set | lm loss value: ") == 1
     assert "flags of Megatron that mean nothing here: bf16" in log
