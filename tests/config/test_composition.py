@@ -492,6 +492,7 @@ def test_every_packaged_option_can_be_planned(campaign, tmp_path, monkeypatch, o
         "backend=megatron": [f'backend.script="{script}"', "backend.args={num_layers: 1, micro_batch_size: 1}"],
         "backend=nemo_curator_script": [f'backend.script="{script}"'],
         "backend=torchrun": ["backend.module=trainer"],
+        "backend=megatron_1b": [f'backend.script="{script}"'],
         "sinks=gdrive": ["sinks.gdrive.drive_folder_id=f"],
     }
     campaign.write("defaults: [bench, _self_]\nproject: {name: my}")
