@@ -88,7 +88,11 @@ class Site:
         """Run an experiment with the small model, until all of it is over."""
         given = [part for override in ("capture.interval_s=0.5", *overrides) for part in ("-o", override)]
         self.call("run", f"experiments/{name}", "-C", str(self.folder), "--fake", *given, code=code)
-        (session,) = (path.parent for path in self.folder.glob("**/session.json"))
+        return self.session()
+
+    def session(self, name: str = "") -> Session:
+        """Return the only session, or the only one of a campaign."""
+        (session,) = (path.parent for path in self.folder.glob(f"**/{name}*/session.json"))
         return Session(session)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.experiments.conftest import PACKAGED
-from tests.experiments.trainer import TRAINER, losses, rates
+from tests.experiments.trainer import TRAINER, rates
 
 NAMES = {
     "juwels_training": ["juwels_training"],
@@ -20,6 +22,7 @@ NAMES = {
     ],
     "chain": [f"{stage}_lr{lr}" for lr in ("0.0003", "0.001") for stage in ("train", "convert", "evaluate")],
 }
+TORCHRUN = Path(__file__).resolve().parents[1] / "backends" / "stand_in_torchrun.py"
 WORLD = {"juwels_training": 8}
 
 
@@ -49,19 +52,6 @@ def test_what_the_environment_does_not_say_is_named_with_file_and_line(site, nam
     done = site.call("plan", f"experiments/{name}", code=2)
     assert "config/backend/megatron_1b.yaml:" in done.stderr
     assert "environment variable MEGATRON_PATH is not set" in done.stderr
-
-
-def test_a_sweep_runs_as_one_array(site):
-    site.shortened("array_sweep")
-    session = site.run(
-        "array_sweep", "backend.args.global_batch_size=4,8", "backend.args.lr=0.003,0.03", "sweep.filter=''"
-    )
-    assert {row["success"] for row in session.results.values()} == {True}
-    assert [path.name for path in (session.folder / "scripts").iterdir()] == ["array_000.sbatch"]
-    assert len(session.results) == 4
-    last = {name: list(losses(session.log(name)).values())[-1] for name in session.results}
-    assert len(set(last.values())) == 4
-    assert {session.iterations(name)[-1] for name in session.results} == {10, 20}  # of 1,280 tokens
 
 
 def test_decays_go_on_from_the_end_of_their_own_stable_run(site):
@@ -94,19 +84,6 @@ def only_one(site):
     path.write_text("".join(line for line in text.splitlines(keepends=True) if "train_iters: 21," not in line))
 
 
-def test_a_crash_of_the_stable_run_is_repaired_before_its_decay_begins(site):
-    site.shortened("two_stage")
-    only_one(site)
-    session = site.run("two_stage", *faults("crash", 20))
-    stable, decay = "stable_lr0.0003_20", "decay_lr0.0003_24"
-    assert session.modes() == {stable: ["crash", "success"], decay: ["dependency_failed", "success"]}
-    assert session.iterations(stable, 1) == list(range(1, 20))
-    assert session.iterations(stable, 2) == list(range(11, 21))
-    before, after = losses(session.log(stable, 1)), losses(session.log(stable, 2))
-    assert {n: after[n] for n in range(11, 20)} == {n: before[n] for n in range(11, 20)}
-    assert session.iterations(decay, 2) == [21, 22, 23, 24]
-
-
 @pytest.mark.parametrize("at", [20, 24], ids=["stable", "decay"])
 def test_a_checkpoint_that_was_being_written_is_not_gone_on_from(site, at):
     """A stable run goes on from its checkpoint before; a decay without one of its own begins again at the other's."""
@@ -120,6 +97,23 @@ def test_a_checkpoint_that_was_being_written_is_not_gone_on_from(site, at):
     loaded = f"loaded checkpoint from {session.checkpoints(stable)} [ t 1/1, p 1/1 ] at iteration"
     assert f"{loaded} {10 if at == 20 else 20}" in session.log(again, 2)
     assert session.iterations(decay, 2) == [21, 22, 23, 24]
+
+
+def test_each_rank_of_a_training_is_told_which_it_is(site):
+    site.shortened("juwels_training")
+    launcher = f"[{sys.executable},{TORCHRUN}]"
+    session = site.run(
+        "juwels_training",
+        *("slurm=here", "slurm.sbatch.nodes=1", "~slurm.srun", "backend.distributed.launch=torchrun"),
+        *(f"backend.distributed.torchrun={launcher}", "backend.distributed.processes_per_node=2"),
+    )
+    log = session.log("juwels_training")
+    assert (
+        log.count(" iteration       20/      20 |")
+        == log.count("successfully saved checkpoint from iteration      20")
+        == 1
+    )
+    assert session.results["juwels_training"]["success"]
 
 
 def test_a_chain_trains_converts_and_evaluates(site):
