@@ -22,7 +22,9 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from oellm_bench.config.expansion import points_of
 from oellm_bench.config.overrides import Overrides, parse_overrides, quoted_option
 from oellm_bench.config.provenance import Provenance, Source, shown
-from oellm_bench.config.search_path import hydra_folders
+from oellm_bench.config.schema import Project
+from oellm_bench.config.search_path import ROOT_HEADER, hydra_folders, root_files
+from oellm_bench.config.typing import field_types
 from oellm_bench.config.variant import Choices, Composition, Variant, choices_of
 from oellm_bench.errors import ConfigError, Problem, nearest
 
@@ -89,7 +91,7 @@ def _compose(
             for default in defaults
             if default.config_path and (path := _file(default.config_path, folders)) is not None
         ]
-        problems = [problem for source in sources for problem in source.problems()]
+        problems = [problem for source in sources for problem in (*source.problems(), *_package_problems(source))]
     except RecursionError as err:
         raise ConfigError(_recursion_problem(folders)) from err
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as err:
@@ -98,6 +100,14 @@ def _compose(
         raise ConfigError(problems)
     _drop_values_of_replaced_plugins(config, sources)
     return Variant(config=config, choices=choices, provenance=Provenance(sources, parsed.origins))
+
+
+def _package_problems(source: Source) -> Iterator[Problem]:
+    """Yield that the values of a file land below the name of its folder, where nothing reads them."""
+    own_folder = source.path.parent.as_posix().endswith("/" + source.package.replace(".", "/"))
+    if own_folder and source.package.split(".")[0] not in field_types(Project):
+        what = f"what stands in it would be below '{source.package}', which is no section"
+        yield Problem(what=what, where=f"{shown(source.path)}:1", fix=f"begin it with the line '{ROOT_HEADER}'")
 
 
 def _file(config_path: str, folders: Sequence[Path]) -> Path | None:
@@ -184,7 +194,7 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
         where = shown(_file(reference, folders) or Path(reference))
         return Problem(what="the file holds no mapping", where=where, fix="write KEY: VALUE lines")
     if "Cannot find primary config" in text:
-        names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+        names = sorted(root_files(folders))
         where = ", ".join(str(folder) for folder in folders)
         fix = nearest(reference, names) if len(folders) > 1 else f"name its folder with -C; {nearest(reference, names)}"
         return Problem(what=f"no file '{reference}.yaml'", where=where, fix=fix)
@@ -200,8 +210,20 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
     broken = next((e for e in (err, err.__cause__) if isinstance(e, GrammarParseError)), None)
     if broken is not None:
         return _broken_interpolation(broken, reference, folders)
+    if "Could not load '" in text:
+        return _missing_default(text, folders)
     cause = f" ({err.__cause__})" if err.__cause__ else ""
     return Problem(what=" ".join(f"{text}{cause}".split()), where=reference)
+
+
+def _missing_default(text: str, folders: Sequence[Path]) -> Problem:
+    """Word Hydra's `In 'experiments/x': Could not load 'experiments/bench'`: names start from the file's own folder."""
+    name, own = text.split("Could not load '")[1].split("'")[0], text.split("In '")[-1].split("'")[0]
+    folder, _, last = name.rpartition("/")
+    known = root_files(folders)
+    fix = f"write /{last}" if folder and last in known else nearest(name, sorted(known))
+    where = shown(_file(own, folders) or Path(own))
+    return Problem(what=f"the defaults list names '{name}', which is no file", where=where, fix=fix)
 
 
 def _broken_interpolation(err: GrammarParseError, reference: str, folders: Sequence[Path]) -> Problem:
@@ -239,9 +261,8 @@ def _recursion_problem(folders: Sequence[Path]) -> Problem:
 
 def _quoting_file(group: str, option: str, folders: Sequence[Path]) -> str:
     """Return the root file that asks for the option, or the command line."""
-    for folder in folders:
-        for path in folder.glob("*.yaml"):
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-                if group in line and option in line:
-                    return f"{shown(path)}:{number}"
+    for path in root_files(folders).values():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if group in line and option in line:
+                return f"{shown(path)}:{number}"
     return f"-o {group}={option}"

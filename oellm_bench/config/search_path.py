@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra import initialize_config_dir
@@ -14,12 +14,30 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from oellm_bench.errors import ConfigError, Problem
 
+ROOT_HEADER = "# @package _global_"  # the first line of a root file that stands in a folder
+
 
 def packaged_folder() -> Path:
     """Return the folder with the packaged configuration, in a wheel or in a checkout."""
     package = Path(__file__).resolve().parents[1]
     in_wheel = package / "config_files"
     return in_wheel if in_wheel.is_dir() else package.parent / "config"
+
+
+def root_files(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the files that a campaign can begin with, by name, first folder wins: those on top and `experiments/x`."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*/**/*.yaml"))]:
+            if path.parent == folder or _says_global(path):
+                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+    return found
+
+
+def _says_global(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline().split() == ROOT_HEADER.split()
+    return False
 
 
 class PackagedConfig(SearchPathPlugin):

@@ -283,6 +283,22 @@ def test_a_misspelt_root_file_gets_the_nearest_one(campaign):
     assert "did you mean 'my'?" in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "config", "expected"),
+    [
+        ("# @package _global_\ndefaults: [/bench, _self_]", "experiments/on", "did you mean 'experiments/one'?"),
+        ("# @package _global_\ndefaults: [bench, _self_]", "experiments/one", "one.yaml: the defaults list names"),
+        ("# @package _global_\ndefaults: [bench, _self_]", "experiments/one", "write /bench"),
+        ("# @package _global_\ndefaults: [/bench, {override /slrum: fake}]", "experiments/one", "one.yaml:2: "),
+        ("defaults: [/bench, _self_]", "experiments/one", "one.yaml:1: what stands in it would be below 'experiments'"),
+        ("defaults: [/bench, _self_]", "experiments/one", "begin it with the line '# @package _global_'"),
+    ],
+)
+def test_a_root_file_in_a_folder_says_what_it_is(campaign, text, config, expected):
+    campaign.write(text, "experiments/one")
+    assert expected in campaign.problem(config=config)
+
+
 def test_a_missing_config_dir_is_named(campaign, tmp_path):
     campaign.folder = tmp_path / "nowhere"
     problem = campaign.problem(config="bench")
