@@ -46,12 +46,17 @@ def test_it_is_planned_as_it_stands_and_megatron_takes_its_arguments(site, monke
         assert options.num_layers == 22 and options.save.startswith(found["output_dir"])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_the_environment_does_not_say_is_named_with_file_and_line(site, name):
-    del site.environment["MEGATRON_PATH"]
+@pytest.mark.parametrize(
+    ("name", "variable", "file"),
+    [
+        ("juwels_training", "MEGATRON_PATH", "config/backend/megatron_1b.yaml:"),
+        ("chain", "CONVERT_SCRIPT", "config/experiments/chain.yaml:"),
+    ],
+)
+def test_what_the_environment_does_not_say_is_named_with_file_and_line(site, name, variable, file):
+    del site.environment[variable]
     done = site.call("plan", f"experiments/{name}", code=2)
-    assert "config/backend/megatron_1b.yaml:" in done.stderr
-    assert "environment variable MEGATRON_PATH is not set" in done.stderr
+    assert file in done.stderr and f"environment variable {variable} is not set" in done.stderr
 
 
 def test_decays_go_on_from_the_end_of_their_own_stable_run(site):
