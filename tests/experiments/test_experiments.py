@@ -109,7 +109,7 @@ def test_each_rank_of_a_training_is_told_which_it_is(site):
     launcher = f"[{sys.executable},{TORCHRUN}]"
     session = site.run(
         "juwels_training",
-        *("slurm=here", "slurm.sbatch.nodes=1", "~slurm.srun", "backend.distributed.launch=torchrun"),
+        *("backend.distributed.launch=torchrun", "backend.args.micro_batch_size=1", "project.confirm_gpu_hours=1000"),
         *(f"backend.distributed.torchrun={launcher}", "backend.distributed.processes_per_node=2"),
     )
     log = session.log("juwels_training")
@@ -148,7 +148,7 @@ def test_each_failure_of_a_training_gets_what_is_good_for_it(site):
     site.shortened("juwels_training")
     session = site.run(
         "juwels_training",
-        *("slurm=here", "slurm.sbatch.exclusive=false", "slurm.max_submit=3", "slurm.sbatch.nodes=1", "~slurm.srun"),
+        *("slurm=here", "slurm.sbatch.exclusive=false", "slurm.max_submit=3", "slurm.sbatch.nodes=1"),
         "backend.environment.TRAINER_FAULT=crash,hang,oom,gpu-oom,'nan',kill-while-saving",
         *("backend.environment.TRAINER_FAULT_AT=15", "monitoring.inactivity_s=4", "monitoring.startup_s=60"),
         code=1,

@@ -20,6 +20,7 @@ from pathlib import Path
 from oellm_bench.schedulers.embedded import faults
 from oellm_bench.schedulers.embedded.cluster import Cluster
 from oellm_bench.schedulers.embedded.layout import Layout
+from oellm_bench.schedulers.embedded.starting import write_srun
 from oellm_bench.schedulers.embedded.steps import Steps
 from oellm_bench.schedulers.embedded.stops import LAUNCH_FAILURE, Stop, ending
 from oellm_bench.schedulers.embedded.store import (
@@ -39,12 +40,13 @@ _LOOK_S = 5.0  # at the latest: everything that matters wakes it, but a lost wak
 _ADOPTED_LOOK_S = 0.3  # supervisors that are no children of this controller cannot wake it when killed
 
 
-def main(folder: Path) -> int:
+def main(folder: str) -> int:
     """Detach, and control until nothing is left to do; at once when another controller does."""
     if os.fork():
         os._exit(0)  # ends the wait of `ensure_running`; no Popen of a long-lived client keeps a zombie
     os.setsid()
-    layout = Layout(folder)
+    layout = Layout(Path(folder))
+    write_srun(layout)
     with layout.lock.open("a") as lock:
         if not _lock(lock.fileno()):
             return 0

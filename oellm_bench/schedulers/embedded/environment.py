@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from oellm_bench.schedulers.embedded.identity import MARK
 from oellm_bench.schedulers.embedded.placement import Allocation, Shape
 from oellm_bench.schedulers.embedded.spec import JobSpec
+from oellm_bench.schedulers.embedded.srun import ASKED_NODES, ASKED_TASKS
 from oellm_bench.schedulers.embedded.store import Job
 from oellm_bench.shell import OF_SINKS, is_secret_name
 
@@ -54,7 +55,9 @@ def slurm_variables(
     host = nodes[0]
     cpus = shape.cpus if spec.demand.exclusive else spec.demand.cpus
     start = int(job.started_at or 0)
+    asked = spec.options.get("nodes", str(len(nodes))).partition("-")[0]
     values: dict[str, object] = {
+        ASKED_NODES: asked,
         "SLURM_CLUSTER_NAME": CLUSTER_NAME,
         "SLURM_CPUS_ON_NODE": cpus,
         "SLURM_GTIDS": 0,
@@ -87,6 +90,10 @@ def slurm_variables(
 def _asked_for(job: Job, spec: JobSpec, gpus: Sequence[int]) -> dict[str, object]:
     """Return the variables that exist only when the job asked for the thing, or was started before."""
     values: dict[str, object] = {}
+    if "ntasks" in spec.options or "ntasks-per-node" in spec.options:
+        values[ASKED_TASKS] = spec.ntasks
+    if spec.options.get("nodes", "1") != "1":
+        values["MASTER_ADDR"] = "127.0.0.1"  # all nodes are this machine, whatever their names are
     if spec.cpus_per_task is not None:
         values["SLURM_CPUS_PER_TASK"] = spec.cpus_per_task
     if spec.demand.memory_bytes:

@@ -11,6 +11,7 @@ class Layout:
     queue.db             every submission and job, SQLite in WAL mode: the truth; queue.lock: held to create it
     controller.lock      held by the one controller; controller.log: what it and the supervisors say
     wake                 a fifo: one byte written makes the controller look; no reader means no controller
+    bin/srun             what jobs find as srun
     scripts/<job>/       the script as it was at submission
     steps/<raw>.<run>/   one run of one job, gone once its end is in the database
     """
@@ -22,6 +23,7 @@ class Layout:
         self.log = folder / "controller.log"
         self.wake = folder / "wake"
         self.steps = folder / "steps"
+        self.programs = folder / "bin"
 
     def script(self, job: int) -> Path:
         """Return the copy of a job's script; the tasks of an array share it."""

@@ -18,7 +18,7 @@ def main() -> int:
     """Run the role named by the first argument, which is the name of its module."""
     sys.path.insert(0, str(Path(__file__).parents[3]))
     role = importlib.import_module(f"oellm_bench.schedulers.embedded.{sys.argv[1]}")
-    return int(role.main(Path(sys.argv[2])))
+    return int(role.main(*sys.argv[2:]))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 from collections.abc import Mapping
 
@@ -10,9 +11,19 @@ from oellm_bench.schedulers.embedded import program
 from oellm_bench.schedulers.embedded.identity import MARK
 from oellm_bench.schedulers.embedded.layout import Layout
 from oellm_bench.schedulers.embedded.records import poke
+from oellm_bench.shell import command_line
 
 _START_TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
+
+
+def write_srun(layout: Layout) -> None:
+    """Put our srun where jobs find it; renamed into place, since jobs may be looking."""
+    layout.programs.mkdir(exist_ok=True)
+    written = layout.programs / f"srun.{os.getpid()}"
+    written.write_text(f'#!/bin/sh\nexec {command_line(program.argv("srun"))} "$@"\n', encoding="utf-8")
+    written.chmod(0o755)
+    written.replace(layout.programs / "srun")
 
 
 def ensure_running(layout: Layout, environment: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,18 @@ class Steps:
         try:
             self._own[key] = subprocess.Popen(
                 program.argv("supervisor", str(step.folder)),
-                env={**with_secrets(kept, secret_names, os.environ), **variables},
+                env=self._environment(with_secrets(kept, secret_names, os.environ), variables),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         except OSError as err:  # no process to be had, or an environment too large for execve
             print(f"job {job.raw_id}: no supervisor: {err}", file=sys.stderr)  # noqa: T201 - the log
+
+    def _environment(self, submitted: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+        """Return what a job sees; the cluster's own srun, where there is one, knows nothing of it."""
+        found = os.pathsep.join([str(self._layout.programs), submitted.get("PATH", os.defpath)])
+        return {**variables, **submitted, **{n: v for n, v in variables.items() if n != "MASTER_ADDR"}, "PATH": found}
 
     def outcome(self, job: Job) -> dict[str, Any] | None:
         """Return the supervisor's record of a job's end, None while it goes on.

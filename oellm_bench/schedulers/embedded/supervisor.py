@@ -31,9 +31,9 @@ _UNKILLABLE_S = 60.0  # slurm.conf(5), UnkillableStepTimeout: then the job count
 _PAGE = resource.getpagesize()
 
 
-def main(folder: Path) -> int:
+def main(folder: str) -> int:
     """Run the step in `folder` unless another supervisor has claimed it."""
-    files = StepLayout(folder)
+    files = StepLayout(Path(folder))
     wakeup = _wakeup_descriptor()
     try:
         become_subreaper()
