@@ -38,3 +38,27 @@ def test_a_dry_run_writes_nothing_for_the_command(campaign):
     assert entry["files"] == {"titan.toml": '[model]\nname = "llama3"\n'}
     assert campaign.run("submit", "--dry-run").returncode == 0
     assert not [*campaign.folder.rglob("titan.toml")]
+
+
+def test_tasks_of_what_was_submitted_later_run_their_own_entries(campaign):
+    campaign.write(
+        backend={"class_name": "CommandBackend", "command": ["echo", "{x}"]},
+        slurm={"array": True},
+        sweep={"axes": {"x": [10, 11, 12, 13]}},
+    )
+    campaign.run("submit", "--subset", "1,3")
+    assert campaign.run("run").returncode == 0
+    logs = sorted(campaign.session_dir.glob("entries/*/attempts/1/stdout.log"))
+    assert [log.read_text() for log in logs] == ["10\n", "11\n", "12\n", "13\n"]
+
+
+def test_the_word_error_is_no_failure_and_a_log_that_nobody_reads_is_none_either(campaign):
+    line = "echo 'ERROR: retrying in 5 s'; echo 'error in 0 of 9 files' >&2"
+    campaign.write(
+        backend={"class_name": "CommandBackend", "command": line},
+        sweep={"axes": {"monitoring": ["default", "none"]}},
+    )
+    done = campaign.run("run")
+    assert done.returncode == 0, done.stderr
+    rows = campaign.json("results")["entries"]
+    assert [(row["error_mode"], row["attempts"]) for row in rows] == [("success", 1)] * 2
