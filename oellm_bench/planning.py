@@ -22,15 +22,15 @@ from oellm_bench.config.variant import Composition
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, PlannedEntry, to_lines
-from oellm_bench.errors import ConfigError, Problem
+from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.filling import Own, fill
 from oellm_bench.identifying import fingerprint_of, identity_of, paths_of
 from oellm_bench.launchers.base import Launcher, Place
 from oellm_bench.launchers.srun import srun_argv
 from oellm_bench.leaks import refuse_secrets
-from oellm_bench.naming import entry_name, repetition_names, without_repetition
+from oellm_bench.naming import STAGE, entry_name, repetition_names, without_repetition
 from oellm_bench.ordering import with_predecessors
-from oellm_bench.placeholders import value_text
+from oellm_bench.placeholders import UnknownPlaceholder, value_text
 from oellm_bench.rendering import directives as sbatch
 from oellm_bench.scripting import render
 from oellm_bench.watch import WatchTable
@@ -138,7 +138,7 @@ def _drafts(points: Sequence[ConfiguredPoint]) -> list[_Draft]:
             drafts[id(point)] = _draft(point, {stage: drafts[id(other)] for stage, other in point.siblings.items()})
         except ValueError as err:
             where = point.variant.provenance.where("sweep.name_template")
-            problems[Problem(what=str(err), where=where)] = None
+            problems[_nameless(err, point, where)] = None
 
     for point in points:
         draft(point)
@@ -179,11 +179,22 @@ def _draft(point: ConfiguredPoint, siblings: Mapping[str, _Draft]) -> _Draft:
 def _names(point: ConfiguredPoint, entry_id: str, shared_id: Callable[[], str]) -> tuple[str, str]:
     """Return the name of an entry and that of its group; `shared_id`: the id that its repetitions share."""
     sweep, project = point.project.sweep, point.project.project.name
+    named_by = point.parameters if sweep.name_template else point.name_parameters
     if point.name or sweep.repeat == 1:
-        name = point.name or entry_name(sweep.name_template, point.parameters, entry_id, project)
+        name = point.name or entry_name(sweep.name_template, named_by, entry_id, project)
         return name, point.group or name
-    name, group = repetition_names(sweep.name_template, point.parameters, (entry_id, shared_id()), project)
+    name, group = repetition_names(sweep.name_template, named_by, (entry_id, shared_id()), project)
     return name, point.group or group
+
+
+def _nameless(err: ValueError, point: ConfiguredPoint, where: str) -> Problem:
+    """Return why a template makes no name for a point."""
+    if not isinstance(err, UnknownPlaceholder):
+        return Problem(what=str(err), where=where)
+    stage = f" in stage '{point.parameters[STAGE]}'" if STAGE in point.parameters else ""
+    hint = nearest(err.name, [*point.parameters, "id", "project_name"])
+    fix = f"{hint}; what only some points have gets a value for the others in sweep.defaults"
+    return Problem(what=f"{{{err.name}}} has no value{stage}", where=where, fix=fix)
 
 
 def _clashes(drafts: Sequence[_Draft]) -> list[Problem]:

@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from oellm_bench.config.addresses import SECTIONS, PointProvenance, address_problems
 from oellm_bench.config.dependents import SweptValues
-from oellm_bench.config.expansion import SECTIONS
+from oellm_bench.config.expansion import typed_parameters
 from oellm_bench.config.grouping import Point
 from oellm_bench.config.placing import set_value, value_at, within
 from oellm_bench.config.resolve import leaves
 from oellm_bench.config.sections import Sections, resolved
-from oellm_bench.config.siblings import Reference, references_in
+from oellm_bench.config.siblings import Reference, references_in, shown_point
+from oellm_bench.config.sweep import keys_of
 from oellm_bench.config.variant import Variant, is_choice
 from oellm_bench.errors import ConfigError, Problem, nearest
 
@@ -35,12 +37,15 @@ class Draft:
 class Part:
     """What all points of one variant share. Raises ConfigError where the variant itself cannot be used."""
 
-    def __init__(self, variant: Variant, keys: Sequence[str], groups: Collection[str]) -> None:
+    def __init__(self, variant: Variant, points: Sequence[Point], groups: Collection[str]) -> None:
+        keys = keys_of(points)
         self.variant = variant
         self.sections = Sections()
-        self.base = resolved(variant, self.sections)
+        self.base = without_parameters(resolved(variant, self.sections), variant, keys)
         self.groups = groups
-        _check_addresses([key for key in keys if "." in key and key not in groups], variant)
+        problems = [*address_problems(points, [key for key in keys if key not in groups], variant.provenance)]
+        if problems:
+            raise ConfigError(problems)
         self._swept = SweptValues(variant.config, variant.provenance, [key for key in keys if key not in groups])
         self._references = {
             key: found
@@ -61,12 +66,12 @@ class Part:
         data, copied = dict(self.base), set[int]()
         whole = {key: value for key, value in values.items() if key in SECTIONS and isinstance(value, Mapping)}
         addressed = {**whole, **followers, **{key: value for key, value in values.items() if "." in key}}
-        for key, value in addressed.items():
+        for key, value in sorted(addressed.items(), key=lambda pair: pair[0].count(".")):  # the more exact key wins
             try:
                 set_value(data, key.split("."), value, copied)
             except (IndexError, ValueError) as err:
                 what = f"'{key}' addresses an item of a list that is not there"
-                raise ConfigError(Problem(what=what, where=self.variant.provenance.where(key))) from err
+                raise ConfigError(Problem(what=what, where=self.provenance(point).where(key))) from err
         if not self._stays(point, {**choices, **values}, data):
             return None
         references = {key: found for key, found in self._references.items() if not within(key, addressed)}
@@ -79,8 +84,16 @@ class Part:
         try:
             return all(condition.holds(lambda name: _find(name, values, data)) for condition in point.filters)
         except ConfigError as err:
-            place = self.variant.provenance.where
-            raise ConfigError(replace(problem, where=place(problem.where)) for problem in err.problems) from err
+            place, shown = self.variant.provenance.where, shown_point(point)
+            raise ConfigError(
+                replace(problem, what=f"{problem.what} ({shown})", where=place(problem.where))
+                for problem in err.problems
+            ) from err
+
+    def provenance(self, point: Point) -> PointProvenance:
+        """Return where a point has its values from."""
+        known = self.variant.provenance
+        return PointProvenance(known.sources, known.overrides, point.values, self.base.get("sweep") or {})
 
 
 def _find(name: str, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
@@ -106,15 +119,6 @@ def _find(name: str, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
     return found
 
 
-def _check_addresses(keys: Sequence[str], variant: Variant) -> None:
-    """Refuse dotted keys whose first part is no section: they would change nothing."""
-    wrong = [key for key in keys if key.split(".")[0] not in SECTIONS]
-    if wrong:
-        raise ConfigError(
-            Problem(
-                what=f"sweep key '{key}' addresses no section",
-                where=variant.provenance.where(key),
-                fix=nearest(key.split(".")[0], SECTIONS),
-            )
-            for key in wrong
-        )
+def without_parameters(data: dict[str, Any], variant: Variant, keys: Collection[str]) -> dict[str, Any]:
+    """Return a configuration without the parameters that the command line gave it a value for."""
+    return {key: value for key, value in data.items() if key not in typed_parameters(variant) or key not in keys}

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from oellm_bench.config.addresses import SECTIONS
 from oellm_bench.config.grouping import Point
 from oellm_bench.config.resolve import sweep_data
-from oellm_bench.config.schema import Project, SweepConfig
+from oellm_bench.config.schema import SweepConfig
 from oellm_bench.config.sections import located
-from oellm_bench.config.sweep import expand, repeated
-from oellm_bench.config.typing import FaultyConfig, field_types, parse
+from oellm_bench.config.sweep import expand, keys_of, repeated
+from oellm_bench.config.typing import FaultyConfig, parse
 from oellm_bench.config.variant import Variant
 from oellm_bench.errors import ConfigError, Problem
 
-SECTIONS = tuple(name for name in field_types(Project) if name != "sweep")
 _PARTS = ("axes", "params", "configs", "groups")
 
 
 def points_of(variant: Variant, swept: Mapping[str, Sequence[Any]], groups: Collection[str]) -> list[Point]:
     """Return the points of a variant's sweep, those that filters will take out included.
 
-    `swept`: axes of the command line. `groups`: the keys that choose a group. Raises ConfigError with file and line.
+    `swept`: axes of the command line; a single value there takes the place of what the sweep has for its key, too.
+    `groups`: the keys that choose a group. Raises ConfigError with file and line.
     """
     data = sweep_data(variant.config, variant.provenance) or {}
     try:
@@ -34,10 +35,24 @@ def points_of(variant: Variant, swept: Mapping[str, Sequence[Any]], groups: Coll
         what = "the sweep has no axes" if empty == "axes" else f"{empty} is empty"
         where = variant.provenance.where(f"sweep.{empty}")
         raise ConfigError(Problem(what=what, where=where, fix=f"take {empty} out for a single entry"))
+    given = {*variant.choices, *variant.provenance.overrides}
+    parameters = typed_parameters(variant)
+
+    def expanded(axes: Mapping[str, Sequence[Any]]) -> list[Point]:
+        return expand(sweep, axes, given=given, sections=SECTIONS, is_choice=lambda key: key in groups)
+
     try:
-        points = expand(sweep, swept, given=variant.choices, sections=SECTIONS, is_choice=lambda key: key in groups)
-        return repeated(points, sweep.repeat)
+        if parameters:
+            declared = keys_of(expand(sweep, {}, sections=SECTIONS, is_choice=lambda key: key in groups))
+            swept = {**swept, **{key: [value] for key, value in parameters.items() if key in declared}}
+        return repeated(expanded(swept), sweep.repeat)
     except ConfigError as err:
         raise ConfigError(
             Problem(what=p.what, where=variant.provenance.where(p.where), fix=p.fix) for p in err.problems
         ) from err
+
+
+def typed_parameters(variant: Variant) -> dict[str, Any]:
+    """Return what the command line gives a value that is no section of the configuration: a parameter, it may be."""
+    names = (key for key in variant.provenance.overrides if "." not in key and key not in (*SECTIONS, "sweep"))
+    return {key: variant.config[key] for key in names if key in variant.config}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.naming import STAGE
 
 _KEYS = ("type", "axes", "params", "configs", "groups", "defaults", "filter")
+_MOST_POINTS = 100_000  # more than any cluster takes in its queue
 _OF_A_GROUP = frozenset(("params", "configs", "groups"))
 
 
@@ -118,6 +120,10 @@ def _configs(items: Sequence[object], where: str, rules: Rules) -> list[Point]:
     for number, item in enumerate(items):
         place = f"{where}.{number}"
         values = _mapping(item, place)
+        odd = next((key for key in ("filter", "defaults") if key in values and not _is_group(values)), None)
+        if odd:
+            fix = f"make it a group: {{configs: [{{...}}], {odd}: ...}}, or put it beside configs"
+            raise ConfigError(Problem(what=f"a set of values has no {odd}", where=f"{place}.{odd}", fix=fix))
         if _OF_A_GROUP.intersection(values):
             alternatives.append(multiplied_out(values, place, rules))
             continue
@@ -142,6 +148,7 @@ def _grid(axes: Mapping[str, Any], rules: Rules, where: str) -> list[Point]:
     """Return every combination of the values, the last axis turning fastest."""
     keys = sorted((key for key in axes if key not in rules.replaced), key=lambda key: key not in rules.first)
     lists = [[(value, repr(value)) for value in axis_values(key, axes[key], f"{where}.{key}")] for key in keys]
+    _refuse_flood(math.prod(map(len, lists)), where)
     points = []
     for combination in itertools.product(*lists):
         values = dict(zip(keys, (value for value, _ in combination), strict=True))
@@ -168,9 +175,10 @@ def _differ_in_stage(alternatives: Sequence[list[Point]]) -> bool:
 def _product(parts: Sequence[list[Point]], where: str, rules: Rules) -> list[Point]:
     if len(parts) == 1:
         return parts[0]
+    _refuse_flood(math.prod(map(len, parts)), where)
     product, known = [Point({}, {})], set[str]()
     for part in parts:
-        keys = {key for point in part for key in point.values}
+        keys = {key for point in part for key in _exact(point.values)}
         twice = sorted((known & keys) - {*rules.added})
         if twice:
             what = f"two parts of a product both set '{twice[0]}'"
@@ -183,6 +191,21 @@ def _product(parts: Sequence[list[Point]], where: str, rules: Rules) -> list[Poi
             for b in part
         ]
     return product
+
+
+def _refuse_flood(points: int, where: str) -> None:
+    if points > _MOST_POINTS:
+        fix = f"take values out; {_MOST_POINTS:,} are the most"
+        raise ConfigError(Problem(what=f"the sweep has {points:,} points", where=where, fix=fix))
+
+
+def _exact(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that are set, those within mappings of the configuration too."""
+    for key, value in values.items():
+        if "." in key and isinstance(value, Mapping) and value:
+            yield from (f"{key}.{name}" for name, _ in _inner(value))
+        else:
+            yield key
 
 
 def axis_values(key: str, values: object, where: str) -> list[Any]:

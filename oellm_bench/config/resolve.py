@@ -15,11 +15,12 @@ from oellm_bench.config.provenance import Provenance
 from oellm_bench.errors import ConfigError, Problem
 
 SWEEP = "sweep"
-# What of a sweep are values, and not how they are combined.
-_VALUES = frozenset(("axes", "params", "configs", "groups", "defaults", "base_values"))
+# What of a sweep is no value of its points.
+_RESOLVED = frozenset(("type", "filter", "list_composition", "siblings", "name_template", "repeat"))
 REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 _ENVIRONMENT = re.compile(r"[Ee]nvironment variable '([^']*)' not found")
 _VARIABLE = re.compile(r"\$\{oc\.env:([^${},]*)\}")
+_NAMED_AS_VALUE = re.compile(r"\$\{oc\.env:\s*\$(\w+)")
 
 
 class Unresolved(ConfigError):
@@ -54,6 +55,13 @@ def resolve(config: DictConfig, provenance: Provenance) -> dict[str, Any]:
     except ConfigError as err:
         data = plain
         problems += err.problems
+    for key, text in interpolated_leaves(config):
+        if named := _NAMED_AS_VALUE.search(text):
+            fix = f"write ${{oc.env:{named[1]},...}}"
+            problems.append(
+                Problem(what=f"'{text}' asks for the variable '${named[1]}'", where=provenance.where(key), fix=fix)
+            )
+            keys.add(key)
     for key, value in leaves(data):
         if what := useless_value(value) or useless_value(key):
             problems.append(Problem(what=what, where=provenance.where(key), fix="give a value"))
@@ -77,7 +85,7 @@ def sweep_data(config: DictConfig, provenance: Provenance) -> Any:
             return sweep
         node, found = sweep, {}
         for key in sweep:
-            found[str(key)] = _structure(sweep, key) if key in _VALUES else _plain(sweep, key)
+            found[str(key)] = _plain(sweep, key) if key in _RESOLVED else _structure(sweep, key)
     except OmegaConfBaseException as err:
         raw: Any = OmegaConf.to_container(node, resolve=False)
         name = SWEEP if node is config else f"{SWEEP}.{key}"
@@ -171,10 +179,13 @@ def unresolved_problems(key: str, text: str, err: Exception, provenance: Provena
             )
             for name in dict.fromkeys([*missing, variable[1]])
         ]
-    names = [name for name in REFERENCE.findall(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
-    fix = (
-        f"write ${{oc.env:{names[0]}}} for an environment variable"
-        if names
-        else "point it to a key that exists; a literal ${ is written \\${"
-    )
+    references = REFERENCE.findall(text)
+    names = [name for name in references if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
+    fix = "point it to a key that exists; a literal ${ is written \\${"
+    if names:
+        fix = f"write ${{oc.env:{names[0]}}} for an environment variable"
+    elif any(name.startswith("sibling.") for name in references):
+        fix = "write ${sibling:STAGE.FIELD} for the entry of another stage"
+    elif any(name.startswith("now:") for name in references):
+        fix = "a plan has to be the same each time: take the time in the command, or export a variable"
     return [Problem(what=f"'{text}' cannot be resolved ({str(err).splitlines()[0]})", where=where, fix=fix)]

@@ -11,6 +11,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
 
 from oellm_bench.errors import ConfigError, Problem
 
@@ -62,6 +63,7 @@ def hydra_folders(config_dir: Path | None) -> Iterator[tuple[Path, ...]]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(folders[0])):
+            OmegaConf.clear_resolver("now")  # Hydra's: with it a plan would be another one each time
             yield folders
     finally:
         GlobalHydra.instance().clear()

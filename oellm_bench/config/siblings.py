@@ -122,19 +122,27 @@ class Stages:
         if not self._by_stage.get(stage):
             fix = nearest(stage, [*self._by_stage]) if self._by_stage else f"give points a {STAGE}: {STAGE}: {stage}"
             return Problem(what=f"{own} refers to stage '{stage}', which no entry has", where=where, fix=fix)
-        refers = f"{own} ({_shown(point)}) refers to stage '{stage}'"
+        refers = f"{own} ({shown_point(point)}) refers to stage '{stage}'"
         if not found:
             what = f"{refers}, and no entry of that stage has the same values of what both sweep"
             return Problem(
                 what=what, where=where, fix="sweep the same values in both stages, or see what filters leave"
             )
-        shown = " and ".join(f"({_shown(self._points[number])})" for number in found[:2])
+        shown = " and ".join(f"({shown_point(self._points[number])})" for number in found[:2])
         more = f" and {len(found) - 2} more" if len(found) > 2 else ""
-        fix = f"sweep what tells them apart in stage '{point.values.get(STAGE, '')}' too, or name one stage each"
+        fix = (
+            f"sweep what tells them apart in stage '{point.values.get(STAGE, '')}' too; to wait for all of them, name "
+            "them in slurm.after"
+        )
         return Problem(what=f"{refers}, and {len(found)} entries fit: {shown}{more}", where=where, fix=fix)
 
 
-def _shown(point: Point) -> str:
+def shown_point(point: Point) -> str:
     """Return the values that tell a point from others, as short as people need them."""
-    texts = [f"{key.rsplit('.', 1)[-1]}={value_text(value)}" for key, value in point.values.items() if key != STAGE]
-    return ", ".join(texts[:4]) + (", ..." if len(texts) > 4 else "")
+    known = {key: value_text(value) for key, value in point.values.items() if key != STAGE and "${" not in str(value)}
+    ends = [key.rsplit(".", 1)[-1] for key in known]
+    texts = [
+        f"{end if ends.count(end) == 1 else key}={text}" for (key, text), end in zip(known.items(), ends, strict=True)
+    ]
+    stage = [f"{STAGE}={point.values[STAGE]}"] if STAGE in point.values else []
+    return ", ".join([*stage, *texts][:4]) + (", ..." if len([*stage, *texts]) > 4 else "") or "the only point"

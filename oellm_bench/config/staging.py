@@ -77,7 +77,7 @@ def _in_order(
 def _siblings(number: int, draft: Draft, stages: Stages) -> dict[str, int]:
     siblings: dict[str, int] = {}
     for key, references in draft.references.items():
-        where = draft.part.variant.provenance.where(key)
+        where = draft.part.provenance(draft.point).where(key)
         for reference in references:
             if reference.stage not in siblings:
                 siblings[reference.stage] = stages.sibling(number, reference.stage, where)
@@ -98,7 +98,7 @@ def _with_values(draft: Draft, siblings: Mapping[str, Draft]) -> Draft:
     for key, references in draft.references.items():
         if not any(reference.is_value for reference in references):
             continue
-        where = draft.part.variant.provenance.where(key)
+        where = draft.part.provenance(draft.point).where(key)
         known = {r: _value(r, siblings[r.stage], where) for r in references if r.is_value}
         after = substituted(values[key] if key in values else value_at(data, key), known)
         if key in values:
@@ -138,6 +138,10 @@ def _value(reference: Reference, sibling: Draft, where: str) -> Any:
 def _circle(drafts: Sequence[Draft]) -> Problem:
     first = drafts[0]
     key = next(iter(first.references))
+    if len(drafts) == 2:
+        what = f"stage '{first.values.get(STAGE)}' refers to itself"
+        fix = "put the reference into the sweep, beside the stage that it is meant for"
+        return Problem(what=what, where=first.part.provenance(first.point).where(key), fix=fix)
     names = " -> ".join(str(draft.values.get(STAGE)) for draft in drafts)
     what = f"stages refer to each other in a circle: {names}"
-    return Problem(what=what, where=first.part.variant.provenance.where(key), fix="take one of the references out")
+    return Problem(what=what, where=first.part.provenance(first.point).where(key), fix="take one of the references out")

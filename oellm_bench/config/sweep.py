@@ -9,8 +9,8 @@ from typing import Any
 
 from oellm_bench.config.grouping import Point, Rules, axis_values, merged, multiplied_out
 from oellm_bench.config.schema import SweepConfig
-from oellm_bench.errors import ConfigError, Problem
-from oellm_bench.naming import REPETITION
+from oellm_bench.errors import ConfigError, Problem, nearest
+from oellm_bench.naming import REPETITION, STAGE
 
 
 def expand(
@@ -57,7 +57,21 @@ def expand(
     if sweep.base_values:
         points = [Point(merged(sweep.base_values, p.values, rules.added), p.choice, p.filters) for p in points]
     _refuse_repeats(points, "sweep.axes" if sweep.axes else "sweep")
+    keys = keys_of(points)
+    for key in rules.added:
+        if key not in keys:
+            fix = nearest(key, keys)
+            raise ConfigError(Problem(what=f"no part sets '{key}'", where="sweep.list_composition", fix=fix))
+    odd = next((point for point in points if not _may_be_stage(point.values.get(STAGE, "a"))), None)
+    if odd is not None:
+        what = f"{odd.values[STAGE]!r} is no name of a stage"
+        raise ConfigError(Problem(what=what, where=STAGE, fix="give a text"))
     return points
+
+
+def _may_be_stage(value: object) -> bool:
+    """Tell whether a value can name a stage; without stages any scalar may be called so."""
+    return isinstance(value, str | int | float) and value != ""
 
 
 def repeated(points: Sequence[Point], times: int) -> list[Point]:
