@@ -45,6 +45,15 @@ def expand(template: str, lookup: Callable[[str], str | None]) -> str:
     return _TOKEN.sub(replace, template)
 
 
+def with_placeholders(template: str, change: Callable[[str], str]) -> str:
+    """Return a template with each `{name}` replaced by `change(name)`; literal braces stay as they are written."""
+
+    def replace(match: re.Match[str]) -> str:
+        return match.group() if match["name"] is None else change(match["name"].strip())
+
+    return _TOKEN.sub(replace, template)
+
+
 def expand_pattern(template: str, lookup: Callable[[str], str | None], folder: Path) -> str:
     """Return a pattern for paths, starting from `folder`: only what the template itself says is one, not its values.
 

@@ -28,6 +28,11 @@ _OF_THE_SESSION = (
 )
 
 
+def is_address(key: str, value: object) -> bool:
+    """Tell whether a key of a point is one of the configuration: dotted, or a section that is given whole."""
+    return "." in key or (key in SECTIONS and isinstance(value, Mapping))
+
+
 def address_problems(points: Sequence[Point], keys: Sequence[str], provenance: Provenance) -> Iterator[Problem]:
     """Yield why dotted keys would change nothing: they name no section, or what a session has but once."""
     for key in keys:

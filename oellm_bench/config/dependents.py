@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,69 +17,77 @@ from oellm_bench.errors import ConfigError
 
 # Resolvers whose value has nothing to do with the rest of the configuration.
 _APART = ("oc.env:", "sibling:")
+_BRACKETS = re.compile(r"\.?\[([^\]]*)\]")
 
 
 class SweptValues:
-    """The values of points with their own interpolations resolved, and those of the configuration that follow them."""
+    """The values of points with their own interpolations resolved, and those of the configuration that follow them.
+
+    A sweep that touches no interpolation costs nothing; otherwise each is resolved once per distinct choice of the
+    swept values that it depends on, not once per point.
+    """
 
     def __init__(self, config: DictConfig, provenance: Provenance, keys: Sequence[str]) -> None:
         self._config = config
         self._provenance = provenance
-        self._keys = [key for key in keys if "." in key or key not in config]
-        self._by_texts: dict[str, _Dependents] = {}
-
-    def of(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return a point's values and, by dotted key, those that follow them. Raises ConfigError."""
-        texts = {key: value for key, value in values.items() if _is_interpolated(value)}
-        given = {key: value for key, value in values.items() if key not in texts}
-        name = repr(texts) if texts else ""
-        dependents = self._by_texts.get(name)
-        if dependents is None:
-            dependents = self._by_texts[name] = _Dependents(self._config, self._keys, texts)
-        found = dependents.values(given, self._provenance)
-        own = {key: found.pop(key) if key in texts else value for key, value in values.items()}
-        return own, found
-
-
-class _Dependents:
-    """The interpolations of a configuration in which some values have been replaced by interpolated `texts`.
-
-    A sweep that touches none of them costs nothing; otherwise each is resolved once per distinct choice of the
-    swept values it depends on, not once per point.
-    """
-
-    def __init__(self, config: DictConfig, keys: Sequence[str], texts: Mapping[str, Any]) -> None:
-        self._config = _open_copy(config) if texts else config
-        for key, value in texts.items():
-            OmegaConf.update(self._config, key, value, merge=False, force_add=True)
-        self._texts = {key: text for key, text in interpolated_leaves(config) if not within(key, texts)}
-        self._texts |= {key: " ".join(str(leaf) for _, leaf in leaves(value)) for key, value in texts.items()}
-        needs = {
-            leaf: tuple(key for key in keys if key not in texts and _follows(leaf, key, self._texts, frozenset()))
-            for leaf in self._texts
-        }
-        self._needs = {leaf: keys for leaf, keys in needs.items() if keys or leaf in texts}
-        self._own = frozenset(texts)
+        self._keys = tuple(keys)
+        self._texts = dict(interpolated_leaves(config))
+        needs = {leaf: self._followed(leaf, self._texts) for leaf in self._texts}
+        self._needs = {leaf: keys for leaf, keys in needs.items() if keys}
+        self._needs_of_texts: dict[tuple[str, str], tuple[str, ...]] = {}
         self._works: dict[tuple[str, ...], DictConfig] = {}
         self._memo: dict[tuple[str, str], Any] = {}
 
-    def values(self, point: Mapping[str, Any], provenance: Provenance) -> dict[str, Any]:
-        """Return the values that follow those of a point, by dotted key. Raises ConfigError."""
-        found: dict[str, Any] = {}
-        for leaf, needs in self._needs.items():
-            given = {key: point[key] for key in needs if key in point}
-            if leaf not in self._own and (not given or within(leaf, point)):
-                continue
-            memo_key = (leaf, repr(given))
-            if memo_key not in self._memo:
-                try:
-                    self._memo[memo_key] = self._value(leaf, given)
-                except OmegaConfBaseException as err:
-                    raise ConfigError(unresolved_problems(leaf, self._texts[leaf], err, provenance)) from err
-            found[leaf] = self._memo[memo_key]
-        return found
+    def of(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a point's values and, by dotted key, those that follow them. Raises ConfigError."""
+        followers = {
+            leaf: self._value(leaf, self._texts[leaf], needs, values)
+            for leaf, needs in self._needs.items()
+            if not within(leaf, values) and not values.keys().isdisjoint(needs)
+        }
+        own = {
+            key: self._own(key, value, values) if _is_interpolated(value) else value for key, value in values.items()
+        }
+        return own, followers
 
-    def _value(self, leaf: str, given: Mapping[str, Any]) -> Any:
+    def _own(self, key: str, value: Any, values: Mapping[str, Any]) -> Any:
+        return self._value(key, _text_of(value), (key,), values)
+
+    def _value(self, leaf: str, text: str, needs: Sequence[str], values: Mapping[str, Any]) -> Any:
+        given = {key: values[key] for key in self._reached(needs, values)}
+        memo_key = (leaf, repr(given))
+        if memo_key not in self._memo:
+            try:
+                self._memo[memo_key] = self._resolved(leaf, given)
+            except OmegaConfBaseException as err:
+                raise ConfigError(unresolved_problems(leaf, text, err, self._provenance)) from err
+        return self._memo[memo_key]
+
+    def _reached(self, needs: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+        """Return the swept keys that a value depends on, over interpolations in swept values too; outer keys first."""
+        waiting, reached = [*needs], dict[str, None]()
+        while waiting:
+            key = waiting.pop()
+            if key in reached or not self._is_address(key, values.get(key, key)) or key not in values:
+                continue
+            reached[key] = None
+            if _is_interpolated(values[key]):
+                waiting += self._text_needs(key, _text_of(values[key]))
+        return sorted(reached, key=lambda key: (key.count("."), key))
+
+    def _is_address(self, key: str, value: object) -> bool:
+        """Tell whether a value is one of the configuration, or a parameter whose name nothing there has."""
+        return "." in key or key not in self._config or isinstance(value, Mapping)
+
+    def _text_needs(self, key: str, text: str) -> tuple[str, ...]:
+        if (key, text) not in self._needs_of_texts:
+            self._needs_of_texts[key, text] = self._followed(key, {**self._texts, key: text})
+        return self._needs_of_texts[key, text]
+
+    def _followed(self, leaf: str, texts: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(key for key in self._keys if key != leaf and _follows(leaf, key, texts, frozenset()))
+
+    def _resolved(self, leaf: str, given: Mapping[str, Any]) -> Any:
         # A copy per set of keys: what an earlier point of another alternative has set must not linger.
         work = self._works.get(tuple(given))
         if work is None:
@@ -87,6 +96,10 @@ class _Dependents:
             OmegaConf.update(work, key, value, merge=False, force_add=True)
         value = OmegaConf.select(work, leaf, throw_on_resolution_failure=True)
         return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+
+
+def _text_of(value: object) -> str:
+    return " ".join(str(leaf) for _, leaf in leaves(value))
 
 
 def _open_copy(config: DictConfig) -> DictConfig:
@@ -124,7 +137,8 @@ def _follows(leaf: str, key: str, texts: Mapping[str, str], seen: frozenset[str]
 
 
 def _absolute(reference: str, leaf: str) -> str:
-    """Return a relative reference (`.x`, `..x`) as seen from the root."""
+    """Return a reference as seen from the root and without brackets: `.x`, `..x`, `a[b]`."""
+    reference = _BRACKETS.sub(r".\1", reference)
     dots = len(reference) - len(reference.lstrip("."))
     if not dots:
         return reference

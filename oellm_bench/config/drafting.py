@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oellm_bench.config.addresses import SECTIONS, PointProvenance, address_problems
+from oellm_bench.config.addresses import PointProvenance, address_problems, is_address
 from oellm_bench.config.dependents import SweptValues
 from oellm_bench.config.expansion import typed_parameters
 from oellm_bench.config.grouping import Point
@@ -46,7 +46,7 @@ class Part:
         problems = [*address_problems(points, [key for key in keys if key not in groups], variant.provenance)]
         if problems:
             raise ConfigError(problems)
-        self._swept = SweptValues(variant.config, variant.provenance, [key for key in keys if key not in groups])
+        self._swept = SweptValues(variant.config, variant.provenance, keys)
         self._references = {
             key: found
             for key, value in leaves({name: part for name, part in self.base.items() if name != "sweep"})
@@ -64,8 +64,7 @@ class Part:
         own = {key: value for key, value in point.values.items() if key not in choices}
         values, followers = self._swept.of(own)
         data, copied = dict(self.base), set[int]()
-        whole = {key: value for key, value in values.items() if key in SECTIONS and isinstance(value, Mapping)}
-        addressed = {**whole, **followers, **{key: value for key, value in values.items() if "." in key}}
+        addressed = {**followers, **{key: value for key, value in values.items() if is_address(key, value)}}
         for key, value in sorted(addressed.items(), key=lambda pair: pair[0].count(".")):  # the more exact key wins
             try:
                 set_value(data, key.split("."), value, copied)
@@ -82,7 +81,7 @@ class Part:
 
     def _stays(self, point: Point, values: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
         try:
-            return all(condition.holds(lambda name: _find(name, values, data)) for condition in point.filters)
+            return all(condition.holds(lambda name: self._find(name, values, data)) for condition in point.filters)
         except ConfigError as err:
             place, shown = self.variant.provenance.where, shown_point(point)
             raise ConfigError(
@@ -90,33 +89,44 @@ class Part:
                 for problem in err.problems
             ) from err
 
+    def _find(self, name: str, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
+        """Return what a filter calls `name`: a point's value by its key or the key's end, else the configuration's.
+
+        Raises KeyError with the name and a hint.
+        """
+        plain = {**{key.replace("-", "_"): value for key, value in values.items()}, **values}
+        if name in plain:
+            found = plain[name]
+        else:
+            ending = [key for key in plain if key.rsplit(".", 1)[-1] == name]
+            if len(ending) == 1:
+                found = plain[ending[0]]
+            else:
+                try:
+                    found = self.value_at(data, name)
+                except LookupError:
+                    fix = f"write more of its key: {' or '.join(ending)}" if ending else nearest(name, [*plain])
+                    raise KeyError(name, fix) from None
+        if any(reference.is_value for reference in references_in(found)):
+            raise KeyError(name, "a filter cannot see what comes from another stage: filter that stage")
+        return found
+
+    def value_at(self, data: Mapping[str, Any], key: str) -> Any:
+        """Return a value of a point's configuration, or its default. Raises LookupError where there is neither."""
+        try:
+            return value_at(data, key)
+        except LookupError:
+            typed: Any = self.sections.project(data, self.variant)
+        for part in key.split("."):
+            if not hasattr(typed, part):
+                raise LookupError(key)
+            typed = getattr(typed, part)
+        return typed
+
     def provenance(self, point: Point) -> PointProvenance:
         """Return where a point has its values from."""
         known = self.variant.provenance
         return PointProvenance(known.sources, known.overrides, point.values, self.base.get("sweep") or {})
-
-
-def _find(name: str, values: Mapping[str, Any], data: Mapping[str, Any]) -> Any:
-    """Return what a filter calls `name`: a value of the point by its key or the key's end, else the configuration's.
-
-    Raises KeyError with the name and a hint.
-    """
-    plain = {key.replace("-", "_"): value for key, value in values.items()}
-    if name in plain:
-        found = plain[name]
-    else:
-        ending = [key for key in plain if key.rsplit(".", 1)[-1] == name]
-        if len(ending) == 1:
-            found = plain[ending[0]]
-        else:
-            try:
-                found = value_at(data, name)
-            except LookupError:
-                fix = f"write more of its key: {' or '.join(ending)}" if ending else nearest(name, [*plain])
-                raise KeyError(name, fix) from None
-    if any(reference.is_value for reference in references_in(found)):
-        raise KeyError(name, "a filter cannot see what comes from another stage: filter that stage")
-    return found
 
 
 def without_parameters(data: dict[str, Any], variant: Variant, keys: Collection[str]) -> dict[str, Any]:

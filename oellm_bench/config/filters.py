@@ -21,8 +21,6 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
     ast.In: lambda one, many: one in many,
     ast.NotIn: lambda one, many: one not in many,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
 }
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -88,7 +86,9 @@ def read_filter(text: str, where: str) -> Filter:
         raise ConfigError(Problem(what=what, where=where, fix=_WRITE)) from err
     for node in ast.walk(tree):
         unreadable = isinstance(node, ast.expr) and not isinstance(node, _READABLE)
-        if unreadable or (isinstance(node, ast.operator | ast.unaryop) and not isinstance(node, _OPERATORS)):
+        identity = isinstance(node, ast.Is | ast.IsNot)
+        odd = isinstance(node, ast.operator | ast.unaryop) and not isinstance(node, _OPERATORS)
+        if unreadable or odd or identity:
             what = f"filter '{text}': {_name_of(node)} cannot stand in it"
             raise ConfigError(Problem(what=what, where=where, fix=_WRITE))
     return Filter(text=text, where=where, tree=tree)
@@ -97,6 +97,8 @@ def read_filter(text: str, where: str) -> Filter:
 def _name_of(node: ast.AST) -> str:
     if isinstance(node, ast.Call):
         return f"a call ('{ast.unparse(node)}')"
+    if isinstance(node, ast.Is | ast.IsNot):
+        return "'is'"
     return f"'{ast.unparse(node)}'" if isinstance(node, ast.expr) else "'**' or an operator for bits"
 
 

@@ -130,13 +130,9 @@ def _configs(items: Sequence[object], where: str, rules: Rules) -> list[Point]:
         flat = {key: value for key, value in _flat(values, rules).items() if key not in rules.replaced}
         for key, value in flat.items():
             _refuse_useless(key, value, f"{place}.{key}")
-        alternatives.append([Point(flat, {key: repr(value) for key, value in flat.items() if key != STAGE})])
-    with_stages = _differ_in_stage(alternatives)
-    if with_stages:
-        alternatives = [
-            [Point(p.values, {}, p.filters) for p in points] if not _is_group(items[number]) else points
-            for number, points in enumerate(alternatives)
-        ]
+        # What stands beside a stage belongs to the stage.
+        choice = {} if STAGE in flat else {key: repr(value) for key, value in flat.items()}
+        alternatives.append([Point(flat, choice)])
     return _union(alternatives, where)
 
 

@@ -12,7 +12,7 @@ from oellm_bench.config.expansion import points_of, typed_parameters
 from oellm_bench.config.grouping import Point
 from oellm_bench.config.schema import Project
 from oellm_bench.config.sections import Sections, resolved
-from oellm_bench.config.siblings import references_in
+from oellm_bench.config.siblings import speaks_of_siblings
 from oellm_bench.config.staging import settled
 from oellm_bench.config.sweep import keys_of
 from oellm_bench.config.variant import Choices, Composition, Variant, choices_of, is_choice
@@ -81,9 +81,7 @@ def _variant_points(variant: Variant, composition: Composition) -> list[Configur
     made: dict[int, ConfiguredPoint] = {}
     number = -1
     steps: Iterable[tuple[int, Draft, Mapping[str, int]]]
-    if any(part.has_references for part in parts.values()) or any(
-        next(references_in([*point.values.values()]), None) for point in points
-    ):
+    if any(part.has_references for part in parts.values()) or any(speaks_of_siblings(p.values) for p in points):
         every = [*drafts]
         problems.raise_any()  # who refers to a point that cannot be made is not to be blamed for it
         steps = ((step.number, step.draft, step.siblings) for step in settled(every))
@@ -136,22 +134,20 @@ def _drafts(
 
 
 class _Problems:
-    """Problems of many points: of those at one place, the ones that the first point there has."""
+    """Problems of many points; what is wrong with a key is told once, whatever values a sweep gives it."""
 
     def __init__(self) -> None:
-        self._found: dict[str, list[Problem]] = {}
+        self._found: dict[tuple[str, str], Problem] = {}
 
     def add(self, err: ConfigError) -> None:
         """Note what is wrong with one more point."""
-        known = {*self._found}
         for problem in err.problems:
-            if problem.where not in known:
-                self._found.setdefault(problem.where, []).append(problem)
+            self._found.setdefault((problem.where, problem.what.partition(" (value ")[0]), problem)
 
     def raise_any(self) -> None:
         """Raise ConfigError with what was found, if anything was."""
         if self._found:
-            raise ConfigError(dict.fromkeys(problem for found in self._found.values() for problem in found))
+            raise ConfigError(self._found.values())
 
 
 def _telling(points: list[Point]) -> dict[int, frozenset[str]]:

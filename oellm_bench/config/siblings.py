@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from oellm_bench.config.grouping import Point
+from oellm_bench.config.resolve import leaves
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.naming import STAGE
 from oellm_bench.placeholders import SIBLING_FIELDS, value_text
@@ -21,7 +22,7 @@ from oellm_bench.placeholders import SIBLING_FIELDS, value_text
 # Private-use characters: they stand for a value until that of the sibling is known.
 _BEGIN, _END = "\ue0f0", "\ue0f1"
 _VALUE = re.compile(f"{_BEGIN}([^{_END}]*){_END}")
-_PLACEHOLDER = re.compile(r"\{\s*sibling:([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"(?<!\{)(?:\{\{)*\{\s*sibling:([^{}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Stages:
         self._found: dict[tuple[str, frozenset[str], tuple[str, ...]], dict[tuple[str, ...], list[int]]] = {}
         for number, point in enumerate(points):
             if STAGE in point.values:
-                kinds = self._by_stage.setdefault(str(point.values[STAGE]), {})
+                kinds = self._by_stage.setdefault(value_text(point.values[STAGE]), {})
                 kinds.setdefault(frozenset(point.choice), []).append(number)
 
     def sibling(self, number: int, stage: str, where: str) -> int:
@@ -103,6 +104,8 @@ class Stages:
             shared = tuple(sorted(keys & point.choice.keys()))
             index = self._index(stage, keys, shared)
             found += index.get(tuple(point.choice[key] for key in shared), [])
+        if len(found) > 1:  # what stands beside a stage decides where nothing else does: points listed one by one
+            found = [number for number in found if _agree(point, self._points[number])] or found
         if len(found) == 1:
             return found[0]
         raise ConfigError(self._problem(point, stage, sorted(found), where))
@@ -121,14 +124,16 @@ class Stages:
         own = f"{STAGE} '{point.values[STAGE]}'" if STAGE in point.values else "an entry without a stage"
         if not self._by_stage.get(stage):
             fix = nearest(stage, [*self._by_stage]) if self._by_stage else f"give points a {STAGE}: {STAGE}: {stage}"
+            if any(known.startswith(f"{stage}.") for known in self._by_stage):
+                fix = "a stage that others refer to has no dot in its name"
             return Problem(what=f"{own} refers to stage '{stage}', which no entry has", where=where, fix=fix)
-        refers = f"{own} ({shown_point(point)}) refers to stage '{stage}'"
+        refers = f"{own} ({_values_of(point)}) refers to stage '{stage}'"
         if not found:
             what = f"{refers}, and no entry of that stage has the same values of what both sweep"
             return Problem(
                 what=what, where=where, fix="sweep the same values in both stages, or see what filters leave"
             )
-        shown = " and ".join(f"({shown_point(self._points[number])})" for number in found[:2])
+        shown = " and ".join(f"({_values_of(self._points[number])})" for number in found[:2])
         more = f" and {len(found) - 2} more" if len(found) > 2 else ""
         fix = (
             f"sweep what tells them apart in stage '{point.values.get(STAGE, '')}' too; to wait for all of them, name "
@@ -137,12 +142,26 @@ class Stages:
         return Problem(what=f"{refers}, and {len(found)} entries fit: {shown}{more}", where=where, fix=fix)
 
 
+def _agree(one: Point, other: Point) -> bool:
+    shared = (one.values.keys() & other.values.keys()) - {STAGE}
+    return all(one.values[key] == other.values[key] for key in shared)
+
+
+def speaks_of_siblings(value: object) -> bool:
+    """Tell whether a value, resolved or not, may refer to another stage."""
+    return any(isinstance(leaf, str) and (_BEGIN in leaf or "sibling:" in leaf) for _, leaf in leaves(value))
+
+
 def shown_point(point: Point) -> str:
-    """Return the values that tell a point from others, as short as people need them."""
+    """Return a point's stage and the values that tell it from others, as short as people need them."""
+    stage = [f"{STAGE}={value_text(point.values[STAGE])}"] if STAGE in point.values else []
+    return ", ".join(filter(None, (*stage, _values_of(point)))) or "the only point"
+
+
+def _values_of(point: Point) -> str:
     known = {key: value_text(value) for key, value in point.values.items() if key != STAGE and "${" not in str(value)}
     ends = [key.rsplit(".", 1)[-1] for key in known]
     texts = [
         f"{end if ends.count(end) == 1 else key}={text}" for (key, text), end in zip(known.items(), ends, strict=True)
     ]
-    stage = [f"{STAGE}={point.values[STAGE]}"] if STAGE in point.values else []
-    return ", ".join([*stage, *texts][:4]) + (", ..." if len([*stage, *texts]) > 4 else "") or "the only point"
+    return ", ".join(texts[:4]) + (", ..." if len(texts) > 4 else "")

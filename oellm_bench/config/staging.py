@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from oellm_bench.config.addresses import is_address
 from oellm_bench.config.drafting import Draft
 from oellm_bench.config.placing import set_value, value_at
 from oellm_bench.config.siblings import Reference, Stages, references_in, substituted
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.naming import STAGE
-from oellm_bench.placeholders import SIBLING_FIELDS
+from oellm_bench.placeholders import SIBLING, SIBLING_FIELDS, by_key_or_suffix, value_text, with_placeholders
 
 # Where `{placeholders}` are filled in once the session is known.
 _FILLED = ("backend.", "monitoring.", "slurm.environment.", "slurm.after")
@@ -84,12 +85,16 @@ def _siblings(number: int, draft: Draft, stages: Stages) -> dict[str, int]:
             if not reference.is_value and reference.field not in SIBLING_FIELDS:
                 what = f"an entry has no '{reference.field}' of its own in a session"
                 raise ConfigError(Problem(what=what, where=where, fix=nearest(reference.field, [*SIBLING_FIELDS])))
-            if not reference.is_value and "." in key and not key.startswith(_FILLED):
-                what = (
-                    f"'{key}' cannot be told {reference.field} of another entry: it is read before the session begins"
-                )
-                raise ConfigError(Problem(what=what, where=where, fix=f"use it below {', '.join(_FILLED)}"))
+            if not reference.is_value:
+                _refuse_early(key, draft.values.get(key), reference.field, where)
     return siblings
+
+
+def _refuse_early(key: str, value: object, field: str, where: str) -> None:
+    """Raise ConfigError for a key of the configuration that is read before the session begins."""
+    if is_address(key, value) and not f"{key}.".startswith(_FILLED):
+        what = f"'{key}' cannot be told {field} of another entry: it is read before the session begins"
+        raise ConfigError(Problem(what=what, where=where, fix=f"use it below {', '.join(_FILLED)}"))
 
 
 def _with_values(draft: Draft, siblings: Mapping[str, Draft]) -> Draft:
@@ -100,18 +105,23 @@ def _with_values(draft: Draft, siblings: Mapping[str, Draft]) -> Draft:
             continue
         where = draft.part.provenance(draft.point).where(key)
         known = {r: _value(r, siblings[r.stage], where) for r in references if r.is_value}
-        after = substituted(values[key] if key in values else value_at(data, key), known)
-        if key in values:
-            values[key] = after
-        if "." in key:
+        if is_address(key, draft.values.get(key)):  # as it is now: a more exact key may have changed it
+            after = substituted(value_at(data, key), known)
             set_value(data, key.split("."), after, copied)
-    if siblings and (data.get("sweep") or {}).get("siblings") == "condition":
-        monitoring = data["monitoring"]
+            for late in references_in(after):
+                _refuse_early(key, after, late.field, where)
+        if key in values:
+            values[key] = substituted(values[key], known)
+    monitoring = data.get("monitoring")
+    waits_by_condition = siblings and (data.get("sweep") or {}).get("siblings") == "condition"
+    if waits_by_condition and isinstance(monitoring, Mapping):
         waits = [
             {"class_name": "EntryStateCondition", "entry": f"{{sibling:{stage}.name}}", "state": "succeeded"}
             for stage in siblings
         ]
-        data["monitoring"] = {**monitoring, "start_conditions": [*(monitoring.get("start_conditions") or []), *waits]}
+        given = monitoring.get("start_conditions") or []
+        if isinstance(given, list):  # anything else is refused where it is typed
+            data["monitoring"] = {**monitoring, "start_conditions": [*given, *waits]}
     return replace(draft, data=data, values=values)
 
 
@@ -123,7 +133,7 @@ def _value(reference: Reference, sibling: Draft, where: str) -> Any:
         found = values[ending[0]]
     else:
         try:
-            found = value_at(sibling.data, field)
+            found = sibling.part.value_at(sibling.data, field)
         except LookupError:
             what = f"the entry of stage '{reference.stage}' has no '{field}'"
             fix = nearest(field, [*SIBLING_FIELDS, *values])
@@ -132,7 +142,29 @@ def _value(reference: Reference, sibling: Draft, where: str) -> Any:
     if inner is not None and not inner.is_value:
         what = f"'{field}' of stage '{reference.stage}' itself speaks of stage '{inner.stage}'"
         raise ConfigError(Problem(what=what, where=where, fix=f"refer to stage '{inner.stage}' right away"))
-    return found
+    return _told_by(found, reference.stage, values, where)
+
+
+def _told_by(value: Any, stage: str, values: Mapping[str, Any], where: str) -> Any:
+    """Return a value of a sibling with its placeholders standing for what they stand for there."""
+    if isinstance(value, Mapping):
+        return {key: _told_by(item, stage, values, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_told_by(item, stage, values, where) for item in value]
+    if not isinstance(value, str):
+        return value
+    lookup = by_key_or_suffix({key: value_text(item) for key, item in values.items()}, [*values])
+
+    def change(name: str) -> str:
+        if name in SIBLING_FIELDS:
+            return f"{{{SIBLING}{stage}.{name}}}"
+        if name == "entry_id":
+            what = f"the id of the entry of stage '{stage}' stands in what is referred to"
+            raise ConfigError(Problem(what=what, where=where, fix="use its name: {entry_name}"))
+        known = lookup(name)
+        return f"{{{name}}}" if known is None else known.replace("{", "{{").replace("}", "}}")
+
+    return with_placeholders(value, change)
 
 
 def _circle(drafts: Sequence[Draft]) -> Problem:

@@ -57,6 +57,12 @@ def expand(
     if sweep.base_values:
         points = [Point(merged(sweep.base_values, p.values, rules.added), p.choice, p.filters) for p in points]
     _refuse_repeats(points, "sweep.axes" if sweep.axes else "sweep")
+    _refuse_odd(points, rules)
+    return points
+
+
+def _refuse_odd(points: Sequence[Point], rules: Rules) -> None:
+    """Raise ConfigError for lists to be added up that nobody gives, and for stages that are no names."""
     keys = keys_of(points)
     for key in rules.added:
         if key not in keys:
@@ -66,7 +72,6 @@ def expand(
     if odd is not None:
         what = f"{odd.values[STAGE]!r} is no name of a stage"
         raise ConfigError(Problem(what=what, where=STAGE, fix="give a text"))
-    return points
 
 
 def _may_be_stage(value: object) -> bool:

@@ -80,7 +80,7 @@ configs:
     train, convert = chain(campaign, sweep=sweep)
     assert train.argv == ("train", "1", "--iters", "5")
     assert [word.rpartition("/")[2] for word in convert.argv] == ["convert", train.name]
-    assert (train.name, convert.name) == ("train_lr1", "convert")
+    assert (train.name, convert.name) == ("train", "convert")
 
 
 def test_repetitions_refer_to_the_same_repetition(campaign):

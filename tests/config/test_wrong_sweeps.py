@@ -126,7 +126,7 @@ WRONG = {
     "a stage that refers to itself": (
         "configs: [{stage: a, x: '${sibling:a.name}'}]",
         "5: x",
-        ["in a circle", "a -> a"],
+        ["stage 'a' refers to itself"],
     ),
     "a reference without a field": (CHAIN % '"${sibling:a}"', "6: x", ["STAGE.FIELD"]),
     "a reference to a field that is not there": (

@@ -33,7 +33,7 @@ HOLDS = [
     "'tab' in text",
     "lr in many and many == [1, 2] and (1, 2) == many",
     "yes and not no and yes == true and no == False",
-    "nothing == null and nothing is None",
+    "nothing == null and nothing == None",
     "a.b == 4",
     "no or yes",
     "yes or gone",
