@@ -31,7 +31,8 @@ from oellm_bench.megatron.checkout import is_checkout, table_for
 from oellm_bench.megatron.checks import SIZES, setting_problems
 from oellm_bench.megatron.convenience import CountedIn, derived, parted
 from oellm_bench.megatron.rendering import Setting, argv_of, read_settings, setting_of
-from oellm_bench.megatron.table import Table, normalised, packaged_table
+from oellm_bench.megatron.required import missing_problems
+from oellm_bench.megatron.table import Argument, Table, normalised, packaged_table
 from oellm_bench.placeholders import names_in, value_text
 
 _log = logging.getLogger(__name__)
@@ -118,9 +119,11 @@ class AutoMegatronBackend(Backend):
         unseen = [*self._unseen_problems(table, arguments.settings)]
         found = list(arguments.problems)
         if not found and not unseen:
+            given = {*arguments.settings, *(argument.dest for _, argument in self._unseen(table))}
+            found += missing_problems(table, given, self._script())
             processes = world_size(config.distributed, spec)
             found += setting_problems(table, arguments.settings, max(1, processes), _job(config.distributed, spec))
-        return [*problems, *unseen, *(replace(problem, where=f"args.{problem.where}") for problem in found)]
+        return [*problems, *unseen, *(replace(problem, where=_in_args(problem)) for problem in found)]
 
     def build_launch_command(self, spec: BackendJobSpec) -> LaunchCommand:
         """Return the script under its launcher, with the arguments that are not Megatron's defaults."""
@@ -172,15 +175,19 @@ class AutoMegatronBackend(Backend):
     def _unseen_problems(self, table: Table, settings: Mapping[str, Setting]) -> Iterator[Problem]:
         """Yield what `extra_args` says that is not theirs to say: what is checked, and said, in `args`."""
         try:
-            words = to_argv(self.config.extra_args)
+            unseen = self._unseen(table)
         except ValueError as err:
             yield Problem(what=str(err), where="extra_args", fix="give words, numbers or booleans")
             return
-        for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
-            argument = table.find(flag)
-            if argument is not None and (argument.dest in settings or argument.dest in SIZES):
+        for flag, argument in unseen:
+            if argument.dest in settings or argument.dest in SIZES:
                 what = f"{flag} is an argument that args know" + (", and say" if argument.dest in settings else "")
                 yield Problem(what=what, where="extra_args", fix=f"write it as args.{argument.dest}")
+
+    def _unseen(self, table: Table) -> Sequence[tuple[str, Argument]]:
+        """Return the flags in `extra_args` that are known, with their arguments. Raises ValueError."""
+        flags = [word.partition("=")[0] for word in to_argv(self.config.extra_args) if word.startswith("--")]
+        return [(flag, argument) for flag in flags if (argument := table.find(flag)) is not None]
 
     def _table(self, spec: BackendJobSpec) -> Table | Problem:
         """Return the arguments that hold, or why the checkout that is to tell them does not."""
@@ -265,6 +272,10 @@ def _in_one_word(setting: Setting) -> Setting:
 def _default(table: Table, dest: str) -> str:
     arguments = table.by_dest.get(dest, ())
     return str(arguments[0].default) if arguments else ""
+
+
+def _in_args(problem: Problem) -> str:
+    return f"args.{problem.where}" if problem.where else "args"
 
 
 def _job(config: DistributedConfig, spec: BackendJobSpec) -> str:

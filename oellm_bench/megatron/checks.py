@@ -27,7 +27,7 @@ SIZES = (
     "seq_length",
 )
 # With one of these, sizes stand where they cannot be looked up: in a checkpoint, in a file of Megatron-LM's own.
-_FROM_ELSEWHERE = ("use_checkpoint_args", "use_mp_args_from_checkpoint_args", "yaml_cfg")
+FROM_ELSEWHERE = ("use_checkpoint_args", "use_mp_args_from_checkpoint_args", "yaml_cfg")
 _UNEVEN = (
     "pipeline_model_parallel_layout",
     "decoder_first_pipeline_num_layers",
@@ -82,7 +82,7 @@ def setting_problems(table: Table, settings: Mapping[str, Setting], processes: i
         yield from small
         return
     yield from mixed_units(settings)
-    if not any(known[dest] for dest in _FROM_ELSEWHERE):
+    if not any(known[dest] for dest in FROM_ELSEWHERE):
         yield from _world(known, processes, job)
         yield from _experts(known, processes, job)
         yield from _layers(known)

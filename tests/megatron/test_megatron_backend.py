@@ -20,7 +20,10 @@ from oellm_bench.monitoring.signatures import Signatures, signature_problems
 from tests.conftest import ROOT
 from tests.megatron.stand_in_checkout import make_checkout
 
-SHAPE = "num_layers: 4, hidden_size: 64, num_attention_heads: 4, seq_length: 128, micro_batch_size: 2"
+SHAPE = (
+    "num_layers: 4, hidden_size: 64, num_attention_heads: 4, seq_length: 128, max_position_embeddings: 128, "
+    "micro_batch_size: 2"
+)
 
 
 @pytest.fixture
@@ -31,6 +34,7 @@ def train(campaign, tmp_path):
     (folder / "pretrain_gpt.py").touch()
 
     def write(args="", more="", sweep="", slurm="{sbatch: {gpus-per-node: 4}}"):
+        args = args if re.search(r"\blr:", args) else f"lr: 1.0e-3, {args}"
         return campaign.root(
             f"slurm: {slurm}\nbackend:\n  class_name: AutoMegatronBackend\n  schema: packaged\n"
             f"  megatron_path: {json.dumps(str(folder))}\n  args: {{{SHAPE}, {args}}}\n{more}",
@@ -51,7 +55,8 @@ def test_torchrun_starts_the_script_with_what_is_no_default(train):
     entry = train('lr: 3.0e-4, bf16: true, add_bias_linear: false, min_lr: 0.0, tokenizer_model: "a\'b $c"').entry()
     assert entry.argv[:4] == ("torchrun", "--standalone", "--nproc_per_node=4", str(train.folder / "pretrain_gpt.py"))
     assert flags(entry) == (
-        *("--disable-bias-linear", "--bf16", "--hidden-size", "64", "--lr", "0.0003", "--micro-batch-size", "2"),
+        *("--disable-bias-linear", "--bf16", "--hidden-size", "64", "--lr", "0.0003"),
+        *("--max-position-embeddings", "128", "--micro-batch-size", "2"),
         *("--num-attention-heads", "4", "--num-layers", "4", "--seq-length", "128", "--tokenizer-model", "a'b $c"),
     )
 
@@ -92,6 +97,41 @@ def test_a_sweep_of_tokens_and_sizes_is_worked_out_for_each_point(train):
     told = [dict(zip(flags(entry)[::2], flags(entry)[1::2], strict=True)) for entry in entries]
     assert [row["--train-iters"] for row in told] == ["977", "489"]
     assert [row["--lr-decay-iters"] for row in told] == ["488", "244"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["~backend.args.hidden_size"],
+            "hidden_size is missing, and Megatron-LM has no default for it; give it in args",
+        ),
+        (["~backend.args.lr"], "lr is missing"),
+        (["~backend.args.num_layers", "~backend.args.seq_length"], "num_layers, seq_length are missing"),
+        (["backend.args.micro_batch_size=null"], "micro_batch_size is missing"),
+        (["backend.args.num_layers=4,null"], "num_layers is missing"),
+    ],
+)
+def test_what_megatron_does_not_begin_without_is_named(train, overrides, said):
+    assert f"my.yaml:8: backend.args: {said}" in train().problem(*overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["~backend.args.num_layers", "+backend.args.hybrid_layer_pattern=M*M*"],
+        ["~backend.args.seq_length", "+backend.args.encoder_seq_length=64"],
+        ["~backend.args.hidden_size", "backend.extra_args=[--hidden-size,64]"],
+        ["~backend.args.num_layers", "~backend.args.lr", "backend.extra_args=[--use-checkpoint-args]"],
+        ["~backend.args.lr", "+backend.args.skip_train=true"],
+        ["backend.args={use_checkpoint_args: true, load: /base}"],
+        ["backend.args={yaml_cfg: /model.yaml}"],
+        ["backend.args={}", "backend.script=own.py"],
+    ],
+)
+def test_what_may_come_from_elsewhere_is_not_missed(train, overrides):
+    (train.folder / "own.py").touch()
+    assert train().entries(*overrides)
 
 
 def test_everything_that_is_wrong_is_told_at_once_with_its_line(train):

@@ -6,7 +6,8 @@ import pytest
 
 from oellm_bench.megatron.checks import setting_problems
 from oellm_bench.megatron.rendering import read_settings
-from oellm_bench.megatron.table import packaged_table
+from oellm_bench.megatron.required import missing_problems
+from oellm_bench.megatron.table import Argument, Table, packaged_table
 
 
 def problems(processes=16, **given):
@@ -110,3 +111,10 @@ def test_a_batch_that_may_shrink_need_not_be_divisible():
 
 def test_what_is_known_only_in_the_entry_is_not_guessed():
     assert problems(tensor_model_parallel_size="{tp}", num_attention_heads=7, num_layers=3) == []
+
+
+def test_a_checkouts_own_defaults_and_arguments_decide_what_is_missing():
+    arguments = [Argument(dest="num_layers", flags=("--num-layers",), default=12), Argument(dest="lr", flags=("--lr",))]
+    own = Table(source="a fork", arguments=tuple(arguments))
+    (problem,) = missing_problems(own, {"seed"}, "pretrain_gpt.py")
+    assert problem.what == "lr is missing, and Megatron-LM has no default for it"
