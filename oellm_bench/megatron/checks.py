@@ -97,9 +97,10 @@ def _world(known: _Known, processes: int, job: str) -> Iterator[Problem]:
         return
     model = tensor * pipeline * context
     if processes % model:
-        dest = next((dest for dest in SIZES[:3] if known.given(dest)), "tensor_model_parallel_size")
+        # The size that does not fit even alone, else the largest one.
+        dest = max(SIZES[:3], key=lambda dest: (known.given(dest), processes % known[dest] > 0, known[dest]))
         what = f"tensor {tensor} x pipeline {pipeline} x context {context} = {model} does not divide the {processes} "
-        fix = "change one of them, the nodes and GPUs in slurm.sbatch, or distributed.processes_per_node"
+        fix = f"change {', '.join(SIZES[:3])}, the nodes and GPUs in slurm.sbatch, or distributed.processes_per_node"
         yield known.problem(dest, f"{what}processes ({job})", fix)
         return
     yield from _batch(known, processes // model)

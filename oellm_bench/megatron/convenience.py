@@ -25,6 +25,8 @@ _FRACTIONS = {
     "lr_decay_fraction": ("lr_decay_iters", "lr_decay_samples"),
     "lr_wsd_decay_fraction": ("lr_wsd_decay_iters", "lr_wsd_decay_samples"),
 }
+_TOKENS_FIX = "give a whole number above 0, such as 1e9 or 300B (K, M, B, T: thousands to 10^12)"
+_FRACTION_FIX = "give a number above 0, up to 1"
 CONVENIENCES = (*_TOKENS, *_FRACTIONS)
 # Where one of these is given, or the batch grows, the training is counted in samples.
 _ITERATIONS = ("train_iters", "lr_decay_iters", "lr_warmup_iters", "lr_wsd_decay_iters")
@@ -86,7 +88,10 @@ class _Expansion:
         for dest in filter(None, pair):
             if dest in self._given:
                 raise ValueError(f"'{self._given[dest].key}' says it as well; take one of them out")
-        number = exact(value)
+        try:
+            number = exact(value)
+        except ValueError as err:
+            raise ValueError(f"{err}; {_TOKENS_FIX if name in _TOKENS else _FRACTION_FIX}") from None
         count = self._of_tokens(pair, number) if name in _TOKENS else self._of_fraction(pair, number)
         dest = pair[self._in_samples(pair)]
         if count < 1:
@@ -110,7 +115,7 @@ class _Expansion:
 
     def _of_tokens(self, pair: tuple[str, str], tokens: Fraction) -> int:
         if tokens.denominator != 1 or tokens < 1:
-            raise ValueError(f"{tokens} is no number of tokens; give a whole number above 0, such as 1e9 or 300B")
+            raise ValueError(f"{tokens} is no number of tokens; {_TOKENS_FIX}")
         length = self._number("seq_length")
         if self._in_samples(pair):
             return math.ceil(tokens / length)
@@ -120,7 +125,7 @@ class _Expansion:
 
     def _of_fraction(self, pair: tuple[str, str], fraction: Fraction) -> int:
         if not 0 < fraction <= 1:
-            raise ValueError(f"{float(fraction):g} is no fraction of the training; give a number above 0, up to 1")
+            raise ValueError(f"{float(fraction):g} is no fraction of the training; {_FRACTION_FIX}")
         dest = ("train_iters", "train_samples")[self._in_samples(pair)]
         return math.floor(self._number(dest, "train_tokens or train_iters") * fraction)
 

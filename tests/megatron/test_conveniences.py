@@ -108,6 +108,11 @@ def test_intervals_and_the_warm_up_can_be_told_in_tokens():
         ({"train_tokens": "1B", "train_iters": 5, **SIZES}, "train_tokens: 'train_iters' says it as well; take one"),
         ({"train_tokens": "1B", "train-samples": 5, **SIZES}, "train_tokens: 'train-samples' says it as well"),
         ({"train_tokens": "a lot", **SIZES}, "train_tokens: 'a lot' is not a number"),
+        (
+            {"train_tokens": "20X", **SIZES},
+            "'20X' is not a number; give a whole number above 0, such as 1e9 or 300B (K, M",
+        ),
+        ({"lr_decay_fraction": "most", "train_iters": 5}, "'most' is not a number; give a number above 0, up to 1"),
         ({"train_tokens": 0, **SIZES}, "train_tokens: 0 is no number of tokens"),
         ({"train_tokens": 1.5, **SIZES}, "train_tokens: 3/2 is no number of tokens"),
         ({"train_tokens": "1e400", **SIZES}, "train_tokens: '1e400' is no number that can be counted with"),

@@ -86,6 +86,17 @@ def test_sizes_that_do_not_fit_are_refused_with_the_numbers(changed, said):
     assert any(said in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    ("sizes", "key"),
+    [(parallel(tp=2, pp=3), "pipeline"), (parallel(tp=2, pp=16), "pipeline"), (parallel(tp=16, cp=2), "tensor")],
+)
+def test_the_size_that_makes_too_many_is_the_one_that_is_named(sizes, key):
+    found = [problem for problem in problems(**sizes) if "does not divide the 16 processes" in problem]
+    (problem,) = found
+    assert problem.startswith(f"{key}_model_parallel_size: tensor {sizes['tensor_model_parallel_size']} x pipeline")
+    assert "change tensor_model_parallel_size, pipeline_model_parallel_size, context_parallel_size, the" in problem
+
+
 def test_layers_that_count_for_embedding_and_loss_make_a_pipeline_even():
     sizes = {**parallel(pp=4), "num_layers": 14}
     ends = {"account_for_embedding_in_pipeline_split": True, "account_for_loss_in_pipeline_split": True}
