@@ -10,7 +10,7 @@ from oellm_bench.core.events import Decided, GivenUp, Noticed
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.history import brake, failure, node_failures
-from oellm_bench.ordering import failed_predecessor, was_superseded
+from oellm_bench.ordering import failed_for, failed_predecessor, was_superseded
 from oellm_bench.restart.base import Decision
 from oellm_bench.restart.nodes import bad_nodes
 from oellm_bench.restart.settings import decide, restart_asked_for
@@ -59,9 +59,8 @@ class _Judge:
     def hopeless(self, entry: EntryState) -> Iterator[GivenUp | Noticed]:
         """Yield why an entry that waits for its start will not have it, nothing where it may."""
         planned = self.plan.by_id[entry.id]
-        failed = failed_predecessor(planned, self.state) if planned.after else None
-        if failed is not None:
-            reason = f"{self.plan.by_id[failed].name}, which it waits for, did not succeed"
+        if planned.after and failed_predecessor(planned, self.state) is not None:
+            reason = failed_for(planned, (), self.plan, self.state)
             yield GivenUp(at=self.now, entry=entry.id, mode=ErrorMode.DEPENDENCY_FAILED.value, reason=reason)
             return
         reason = self._brakes[planned.watch]

@@ -27,6 +27,7 @@ from oellm_bench.judging import verdict
 from oellm_bench.monitoring.heartbeat import iteration, read_heartbeat
 from oellm_bench.monitoring.pending import waits_in_vain
 from oellm_bench.monitoring.reconcile import match, observations
+from oellm_bench.ordering import why_ended
 from oellm_bench.requeueing import Requeuer
 from oellm_bench.restart.nodes import speaks_of_nodes
 from oellm_bench.schedulers.base import Scheduler
@@ -225,7 +226,7 @@ class Monitor:
                     entry=entry.id,
                     attempt=attempt.number,
                     mode=found.mode.value,
-                    reason=found.reason,
+                    reason=why_ended(found, self._planned(entry.id), attempt.after, self.plan, self.store.state),
                     returncode=found.returncode,
                     cause=found.cause.name if found.cause else "",
                     subsystem=found.cause.subsystem if found.cause else "",

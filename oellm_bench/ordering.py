@@ -11,10 +11,11 @@ from dataclasses import replace
 from oellm_bench.conditions.base import Condition, Progress
 from oellm_bench.config.project import ConfiguredPoint
 from oellm_bench.core.layout import SessionLayout
-from oellm_bench.core.plan import PlannedEntry
+from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.core.result import ErrorMode
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.filling import entry_lookup, unfilled
+from oellm_bench.monitoring.classify import Verdict
 from oellm_bench.placeholders import expand
 from oellm_bench.state.model import EntryState, SessionState
 
@@ -151,6 +152,40 @@ def progress(entry: EntryState | None) -> Progress | None:
 def failed_predecessor(entry: PlannedEntry, state: SessionState) -> str | None:
     """Return the id of an entry that this one waits for and that is over without success, None where there is none."""
     return next((i for i in entry.after if (other := state.entries.get(i)) and _stands_in_the_way(entry, other)), None)
+
+
+def failed_for(entry: PlannedEntry, waited_for: Collection[str], plan: Plan, state: SessionState) -> str:
+    """Return which entry ended so that this one cannot run, and how; empty where that is not known.
+
+    `waited_for`: the jobs that its attempt waited for; what one of them ended as may not be known yet.
+    """
+    failed = failed_predecessor(entry, state)
+    if failed is not None:
+        other = state.entries[failed]
+        mode = other.given_up or (other.last.mode if other.last is not None else None) or ErrorMode.CANCELLED
+        return _ended_as(plan.by_id[failed].name, mode)
+    asked = [
+        (plan.by_id[i].name, attempt.mode)
+        for i in entry.after
+        if (known := state.entries.get(i)) is not None
+        for attempt in known.attempts
+        if attempt.job_id in waited_for
+    ]
+    bad = [(name, mode) for name, mode in asked if mode is not None and mode not in _WELL]
+    if bad:
+        return _ended_as(*bad[0])
+    return f"{asked[0][0]}, which it waits for, did not end as it should" if len(asked) == 1 else ""
+
+
+def why_ended(found: Verdict, entry: PlannedEntry, waited_for: Collection[str], plan: Plan, state: SessionState) -> str:
+    """Return why an attempt ended: what the classifier says, with the other entry's name where it hung on one."""
+    if found.mode is not ErrorMode.DEPENDENCY_FAILED:
+        return found.reason
+    return failed_for(entry, waited_for, plan, state) or found.reason
+
+
+def _ended_as(name: str, mode: ErrorMode) -> str:
+    return f"{name}, which it waits for, ended as {mode.value}"
 
 
 def jobs_to_wait_for(entry: PlannedEntry, state: SessionState) -> tuple[str, ...] | None:

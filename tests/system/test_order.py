@@ -52,8 +52,11 @@ def test_a_chain_runs_in_its_order(campaign, note, array):
 def test_what_waits_for_a_failure_does_not_run(campaign, note):
     campaign.write(backend=shell(f"{note}; [ {{stage}} != first ]"), sweep=CHAIN)
     assert campaign.run("run").returncode == 1
-    modes = {name: row["error_mode"] for name, row in results(campaign).items()}
+    found = results(campaign)
+    modes = {name: row["error_mode"] for name, row in found.items()}
     assert modes == {"first": "crash", "second": "dependency_failed", "third": "dependency_failed"}
+    assert found["second"]["reason"] == "first, which it waits for, ended as crash"
+    assert found["third"]["reason"].startswith("second, which it waits for, ")
     assert seen(campaign) == ["first1"]
 
 
