@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oellm_bench.cli.fitting import print_fitting
-from oellm_bench.cli.table import encodable, markdown, print_json
+from oellm_bench.cli.table import cell, console, encodable, markdown, print_json
 from oellm_bench.clock import SystemClock
 from oellm_bench.core.expectation import expectation_note, is_as_expected
 from oellm_bench.core.plan import PlannedEntry, read_plan
@@ -28,6 +28,7 @@ from oellm_bench.view import entry_state, final_result
 
 SCHEMA_VERSION = 1
 _MOST_METRICS = 8  # in the table; the other forms have all of them
+_LONGEST_PARAMETER = 40  # characters in the table
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +56,10 @@ def print_results(session: Session, form: str | None) -> int:
     elif form == "junit":
         sys.stdout.write(junit_xml(gather(session, now=SystemClock().now())))
     elif rows:
-        print_fitting(*_table(rows, _MOST_METRICS))
+        left_out = _bulky(rows)
+        print_fitting(*_table(rows, _MOST_METRICS, left_out))
+        if left_out:
+            console().print(f"not shown: {cell(', '.join(left_out))} (--csv has them)", style="dim")
     if any(not row["error_mode"] for row in rows) or not rows:
         sys.stderr.write(f"not everything is over; `oellm-bench monitor --session {session.id}` collects results\n")
     return EXIT_DONE if rows and all(row["as_expected"] for row in rows) else EXIT_NOT_PASSED
@@ -100,8 +104,21 @@ def _row(result: EntryResult, entry: EntryState, planned: PlannedEntry) -> dict[
     }
 
 
-def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[str], list[Sequence[object]]]:
-    """Return header and cells: the fixed columns, then scalar metrics."""
+def _bulky(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the parameters that make a table too wide: mappings, lists of them, and what is long in some row."""
+    values = [(name, value) for row in rows for name, value in row["parameters"].items()]
+    return list(dict.fromkeys(name for name, value in values if _is_bulky(value)))
+
+
+def _is_bulky(value: object) -> bool:
+    nested = isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
+    return isinstance(value, dict) or nested or len(cell(value)) > _LONGEST_PARAMETER
+
+
+def _table(
+    rows: Sequence[Mapping[str, Any]], most: int | None, left_out: Sequence[str] = ()
+) -> tuple[list[str], list[Sequence[object]]]:
+    """Return header and cells: the fixed columns, parameters but those left out, then scalar metrics."""
     metrics = list(
         dict.fromkeys(
             name
@@ -110,7 +127,7 @@ def _table(rows: Sequence[Mapping[str, Any]], most: int | None) -> tuple[list[st
             if not isinstance(value, list | dict) and name != "is_success"
         )
     )[:most]
-    parameters = list(dict.fromkeys(name for row in rows for name in row["parameters"]))
+    parameters = list(dict.fromkeys(name for row in rows for name in row["parameters"] if name not in left_out))
     header = ["entry", "result", "attempts", "exec_time_s", *_short(parameters), *metrics, "requirements", "note"]
     cells: list[Sequence[object]] = [
         [

@@ -57,3 +57,15 @@ def test_thirty_entries_are_a_line_each(tmp_path, columns):
     assert lines[31] == f"common_crawl_b04: {NOTE}"
     assert "no room for" in lines[32] and "steps" in " ".join(lines[32:])
     assert ("files_per_s" in lines[0]) is (columns == 120)
+
+
+def test_parameters_that_are_mappings_or_long_are_left_out_and_named(tmp_path, cli):
+    short = {"stage": "decay", "data": ["a", "b"], "backend.args": {"lr": 1}, "axes": [{"n": 1}], "load": "/short"}
+    entries = [Ran(name="one", parameters=short), Ran(name="two", parameters={**short, "load": "/checkpoints" * 4})]
+    session = str(write_session(tmp_path / "s", *entries).layout.root)
+    header, *_, said = cli("results", session).stdout.splitlines()
+    assert header.split()[:6] == ["entry", "result", "attempts", "exec_time_s", "stage", "data"]
+    assert said == "not shown: backend.args, axes, load (--csv has them)"
+    assert cli("results", session, "--csv").stdout.splitlines()[0].split(",")[4:9] == [
+        *("stage", "data", "args", "axes", "load"),
+    ]
