@@ -92,7 +92,7 @@ def _line(text: str, override: Override, loader: ConfigLoader) -> str:
 
 def _malformed(text: str, err: Exception) -> Problem:
     reason = str(err).splitlines()[0]
-    fix = "write KEY=VALUE; quote a value that holds , = [ ] { } like 'KEY=\"a,b\"'"
+    fix = "write KEY=VALUE; quote a value that has , = < > ( ) [ ] { } ; & ! # or a quote in it, like 'KEY=\"a > b\"'"
     return Problem(what=f"cannot be read ({reason})", where=f"-o {text}", fix=fix)
 
 

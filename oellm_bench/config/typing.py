@@ -16,6 +16,13 @@ from oellm_bench.errors import ConfigError, Problem, nearest
 
 T = typing.TypeVar("T")
 
+# What YAML and JSON have, and how it is written.
+_COLLECTIONS: dict[Any, tuple[Any, str]] = {
+    dict: (Mapping, "give a mapping, NAME: VALUE"),
+    list: (list | tuple, "give a list, [VALUE, ...]"),
+    tuple: (list | tuple, "give a list, [VALUE, ...]"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -175,9 +182,18 @@ def _leaf_faults(hint: Any, data: Any, key: str) -> Iterator[Fault]:
     try:
         compoconf.parse_config(hint, data, strict_types=True, key_history=key)
     except (ValueError, KeyError, TypeError):
-        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        fix = nearest(str(data), choices) if all(isinstance(choice, str) for choice in choices) else ""
-        yield Fault(key, f"{_shown(data)} is not {hint_text(hint)}", fix if fix.startswith("did") else "")
+        yield _unfit(hint, data, key)
+
+
+def _unfit(hint: Any, data: Any, key: str) -> Fault:
+    """Return that a value is of another type, and what to write instead."""
+    origin = typing.get_origin(hint)
+    if origin in _COLLECTIONS:
+        kind, fix = _COLLECTIONS[origin]
+        return Fault(key, f"{_shown(data)} is no {hint_text(hint)}", "" if isinstance(data, kind) else fix)
+    choices = typing.get_args(hint) if origin is typing.Literal else ()
+    fix = nearest(str(data), choices) if all(isinstance(choice, str) for choice in choices) else ""
+    return Fault(key, f"{_shown(data)} is not {hint_text(hint)}", fix if fix.startswith("did") else "")
 
 
 def _unnamed_plugins(hint: Any, data: Any, key: str) -> Iterator[str]:
@@ -248,9 +264,9 @@ def hint_text(hint: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " | ".join(hint_text(inner) for inner in arguments)
     if origin in (list, tuple):
-        return f"list of {hint_text(arguments[0])}"
+        return "list" if arguments[0] is Any else f"list of {hint_text(arguments[0])}"
     if origin is dict:
-        return f"mapping of {hint_text(arguments[1])}"
+        return "mapping" if arguments[1] is Any else f"mapping of {hint_text(arguments[1])}"
     names = {str: "text", float: "number", bool: "true/false", type(None): "null", Any: "any value"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 

@@ -165,6 +165,11 @@ def test_every_problem_is_reported_with_file_line_key_value_and_the_nearest_name
     assert f"{file}:11: backend.enviroment: unknown key 'enviroment'" in found
     assert f"{file}:13: restart.max_restarts: 3.5 is not int" in found
     assert f"{file}:15: monitoring.interval_s: 'often' is not number" in found
+    found = campaign.root("slurm: {srun: 5}\npaths: {a: [1]}").problems()
+    assert [problem.split(": ", 1)[1] for problem in found] == [
+        "slurm.srun: 5 is no mapping of text | int | number | true/false | null; give a mapping, NAME: VALUE",
+        "paths: {'a': [1]} is no mapping of text",
+    ]
 
 
 def test_typed_sections_are_checked_further_only_when_they_can_be_read(campaign):
@@ -353,7 +358,7 @@ def test_a_plugin_must_be_named_and_complete(campaign, backend, expected):
 def test_types_are_strict(campaign, key, value):
     problem = campaign.root().problem(f"{key}={value}")
     assert key in problem
-    assert "is not" in problem
+    assert "is no" in problem
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,13 @@ def test_the_stages_are_drawn_as_the_page_shows(campaign):
     assert shown.get() == drawn
 
 
+def test_a_filter_on_the_command_line_is_written_as_the_page_says(campaign):
+    (override,) = re.findall(r"-o '(sweep\.filter=.*?)'", PAGE)
+    assert [entry.name for entry in campaign.root(sweep="params: {lr: [0.01, 0.1]}").entries(override)] == ["lr0.1"]
+    problem = campaign.problem(override.replace('"', ""))
+    assert "quote a value that has , = < > " in problem
+
+
 def test_lists_add_up_as_the_page_says(campaign):
     (text,) = [text for text, _ in EXAMPLES if "list_composition" in text]
     plan = campaign.root(text).plan().plan

@@ -73,6 +73,12 @@ WRONG = {
         "5: sweep.list_composition",
         ["'tags' is 'b', no list"],
     ),
+    "a list for a grid": (
+        "params: [lr, bs]",
+        "5: sweep.params",
+        ["['lr', 'bs'] is no mapping; give a mapping, NAME: VALUE"],
+    ),
+    "a mapping for sets": ("configs: {lr: 1}", "5: sweep.configs", ["{'lr': 1} is no list; give a list, [VALUE, ...]"]),
     "repeat 0": ("params: {lr: [1]}\nrepeat: 0", "6: sweep.repeat", ["give 1 or more"]),
     "a call in a filter": (
         "params: {lr: [1]}\nfilter: \"open('/etc/passwd') != lr\"",
