@@ -55,6 +55,9 @@ def _passwords(value: str) -> set[str]:
 
 
 def _spellings(value: str) -> set[str]:
-    """Return the value as it may stand in text, in a shell line, and in JSON that holds one of these."""
+    """Return the value as it may stand in text, in a shell line, and in JSON or TOML that holds one of these."""
     plain = (value, quote(value))
-    return {*plain, *(json.dumps(text)[1:-1] for text in plain)}
+    return {
+        *plain,
+        *(json.dumps(text, ensure_ascii=ascii_only)[1:-1] for text in plain for ascii_only in (True, False)),
+    }

@@ -106,7 +106,8 @@ def plan_points(
         entries=tuple(planned),
         watch=tuple(watch.settings),
     )
-    refuse_secrets(itertools.chain(to_lines(plan), (config_text,), scripts.values()), os.environ)
+    files = (text for entry in planned for text in entry.files.values())  # in the plan they are escaped once more
+    refuse_secrets(itertools.chain(to_lines(plan), (config_text,), scripts.values(), files), os.environ)
     containers = {id(point.project.container): point.project.container for point in points}.values()
     images = dict.fromkeys(container.instantiate(Launcher).image() for container in containers)
     return Campaign(
