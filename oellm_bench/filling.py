@@ -70,7 +70,7 @@ def fill(
     cwd = filled(launch.cwd)
     resume = _filled_resume(launch.resume, filled, Path(cwd or Path.cwd()))
     files = {name: filled(text, _filling_in(name)) for name, text in launch.files.items()}
-    problems += file_problems(files, point.variant.provenance.where("backend"))
+    problems += file_problems(files, point.project.project.links, point.variant.provenance.where("backend"))
     result = replace(launch, argv=argv, environment=environment, cwd=cwd, resume=resume, files=files)
     if problems:
         raise ConfigError(problems)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from oellm_bench.errors import Problem
@@ -47,12 +47,15 @@ def link_problems(links: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(what=f"'{target}' is outside of the entry's folder", where=where, fix=fix)
 
 
-def file_problems(names: Iterable[str], where: str) -> Iterator[Problem]:
-    """Yield why a file of that name cannot lie in an entry's folder beside what is there already."""
+def file_problems(names: Iterable[str], links: Collection[str], where: str) -> Iterator[Problem]:
+    """Yield why a file of that name cannot lie in an entry's folder beside what is there already, its links too."""
     for name in names:
         if not _SAFE.fullmatch(name) or name in _OF_AN_ENTRY:
             fix = f"choose a name that is no path, and none of {', '.join(sorted(_OF_AN_ENTRY))}"
             yield Problem(what=f"'{name}' cannot be a file of the entry", where=where, fix=fix)
+        if name in links:
+            what = f"a link would take the place of '{name}', which the command reads"
+            yield Problem(what=what, where=f"project.links.{name}", fix="choose another name for the link")
 
 
 def check_template(template: str) -> list[Problem]:

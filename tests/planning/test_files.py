@@ -68,6 +68,23 @@ def test_a_file_that_would_lie_elsewhere_or_on_something_of_ours_is_refused(camp
         filled(campaign, **{name: ""})
 
 
+TITAN = "backend: {class_name: TitanBackend, sections: {model: {name: llama3, key: '${oc.env:MY_TOKEN,none}'}}}\n"
+
+
+def test_a_link_does_not_hide_a_file_that_the_command_reads(campaign):
+    problem = campaign.root(f"project: {{name: my, links: {{titan.toml: results.json}}}}\n{TITAN}").problem()
+    assert "project.links.titan.toml: a link would take the place of 'titan.toml'" in problem
+
+
+@pytest.mark.parametrize(
+    "secret", ["plain-secret-1", 'with"quote\\and-more', 'w\N{LATIN SMALL LETTER O WITH ACUTE}th"quote']
+)
+def test_a_secret_in_a_file_is_refused_however_the_plan_and_the_file_spell_it(campaign, monkeypatch, secret):
+    monkeypatch.setenv("MY_TOKEN", secret)
+    campaign.root(TITAN)
+    assert "the value of $MY_TOKEN would be written into the plan" in campaign.problem()
+
+
 def test_files_are_a_part_of_what_an_entry_is_and_none_are_none(campaign):
     point, _ = filled(campaign)
     launches = [LaunchCommand(argv=("true",), files=files) for files in ({}, {"a": "1"}, {"a": "2"})]
