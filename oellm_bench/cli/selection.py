@@ -34,6 +34,11 @@ def selected(plan: Plan, subset: Collection[int] | None, *, before: Collection[s
 
 
 def _reads(entry: PlannedEntry, name: str) -> bool:
-    """Tell whether an entry's command is told of another one's folder, whatever quotes the path before it needs."""
+    """Tell whether an entry's command is told of another one's folder, whatever quotes the path before it needs.
+
+    To run in it, or to go on from what lies in it, is to read it too.
+    """
     folder = re.compile(rf"/{re.escape(name)}(?![A-Za-z0-9._=+@,-])")
-    return any(folder.search(text) for text in (*entry.argv, *entry.environment.values(), *entry.files.values()))
+    resume = (entry.resume.pattern, *entry.resume.arguments) if entry.resume is not None else ()
+    texts = (*entry.argv, *entry.environment.values(), *entry.files.values(), entry.cwd, *resume)
+    return any(folder.search(text) for text in texts)

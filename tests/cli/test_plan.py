@@ -13,8 +13,10 @@ import pytest
 
 from oellm_bench.backends.base import Backend
 from oellm_bench.cli.main import main
+from oellm_bench.cli.selection import selected
 from oellm_bench.config.options import list_options
 from oellm_bench.config.schema import Project
+from oellm_bench.errors import UsageError
 from oellm_bench.launchers.base import Launcher
 from oellm_bench.restart.base import RestartPolicy
 from oellm_bench.schedulers.base import Scheduler
@@ -221,6 +223,7 @@ HEAVY = ("hydra", "omegaconf", "compoconf", "rich", "ray", "psutil", "yaml")
 COUNT_MODULES = """
 import sys
 from oellm_bench.cli.main import main
+from oellm_bench.cli.selection import selected
 for arguments in {calls!r}:
     try:
         main(arguments)
@@ -300,3 +303,13 @@ def test_options_can_be_asked_for_by_section_and_by_class(capsys, group):
     keys = [row["key"] for row in json.loads(capsys.readouterr().out)["options"]]
     assert keys
     assert all(key.startswith(f"{group}.") or f"[{group}]" in key for key in keys)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    ["backend.cwd: '${sibling:a.output_dir}'", "backend.resume.checkpoints: '${sibling:a.output_dir}/iter_*'"],
+)
+def test_a_subset_is_refused_where_the_folder_or_the_checkpoints_are_anothers(campaign, reading):
+    plan = campaign.root(sweep=f"configs:\n  - {{stage: a}}\n  - {{stage: b, {reading}}}\n").plan().plan
+    with pytest.raises(UsageError, match="reads what a makes"):
+        selected(plan, {1}, before=[])
