@@ -14,6 +14,7 @@ SIBLING_FIELDS = frozenset(
     ("output_dir", "session_entry_dir", "session", "benchmark_results_path", "scratch", "name", "entry_name")
 )
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
+_LITERAL_MAGIC = re.compile(rf"(?P<magic>[*?[])|{_TOKEN.pattern}")
 
 
 class UnknownPlaceholder(ValueError):
@@ -65,6 +66,11 @@ def expand_pattern(template: str, lookup: Callable[[str], str | None], folder: P
         return None if value is None else glob.escape(value)
 
     return str(Path(glob.escape(str(folder))) / expand(template, escaped))
+
+
+def as_pattern(path: str) -> str:
+    """Return a template of a path as one of a pattern that fits this path only; placeholders stay what they are."""
+    return _LITERAL_MAGIC.sub(lambda match: f"[{match['magic']}]" if match["magic"] else match.group(), path)
 
 
 def printable(text: str, limit: int = 1000) -> str:

@@ -33,7 +33,7 @@ from oellm_bench.megatron.convenience import CountedIn, derived, parted
 from oellm_bench.megatron.rendering import Setting, argv_of, read_settings, setting_of
 from oellm_bench.megatron.required import missing_problems
 from oellm_bench.megatron.table import Argument, Table, normalised, packaged_table
-from oellm_bench.placeholders import names_in, value_text
+from oellm_bench.placeholders import as_pattern, names_in, value_text
 
 _log = logging.getLogger(__name__)
 
@@ -215,7 +215,7 @@ class AutoMegatronBackend(Backend):
         dropped = [name for name in _OF_THE_BEGINNING if name in settings and name not in kept]
         saved = str(settings["ckpt_format"].value) if "ckpt_format" in settings else _default(table, "ckpt_format")
         return Resume(
-            pattern=f"{str(save.value).rstrip('/')}/iter_*",
+            pattern=f"{as_pattern(str(save.value).rstrip('/'))}/iter_*",
             complete=_COMPLETE.get(saved, ""),
             arguments=("--load", str(save.value), *step),
             tracker=_TRACKER,

@@ -14,6 +14,7 @@ from oellm_bench.config.allocation import backend_job_spec
 from oellm_bench.config.typing import parse
 from oellm_bench.core.plan import read_entry, to_text
 from oellm_bench.core.resume import Resume
+from oellm_bench.job.resuming import newest_checkpoint
 from oellm_bench.monitoring.settings import MonitoringConfig
 from oellm_bench.monitoring.signals import signal_problems
 from oellm_bench.monitoring.signatures import Signatures, signature_problems
@@ -207,6 +208,16 @@ def test_an_own_folder_and_format_of_checkpoints_are_taken(train):
     assert entry.resume is not None
     assert (entry.resume.pattern, entry.resume.complete) == ("/p/my/iter_*", "")
     assert train("save_interval: 10", "  resume: false\n").entry().resume is None
+
+
+def test_a_folder_to_save_in_is_a_path_and_no_pattern(train, tmp_path):
+    saved = tmp_path / "run[1]" / "my"
+    entry = train(f"save_interval: 10, train_iters: 10, save: '{saved.parent}/{{entry_name}}'").entry()
+    whole = saved / "iter_0000010"
+    whole.mkdir(parents=True)
+    (whole / ".metadata").touch()
+    (saved / "latest_checkpointed_iteration.txt").write_text("10")
+    assert newest_checkpoint(entry.resume) == str(whole)
 
 
 def test_the_checkouts_own_arguments_hold_where_it_answers(campaign, tmp_path, monkeypatch):
