@@ -143,6 +143,14 @@ def _drain(process: subprocess.Popen[bytes], written: Mapping[int, bytearray], e
         return not selector.get_map()
 
 
+def ending(returncode: int) -> str:
+    """Return how a program ended, for people: `ended with exit code 3`, `was ended by SIGKILL`."""
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    names = {known.value: known.name for known in signal.Signals}  # those between the real-time ones have none
+    return f"was ended by {names.get(-returncode, f'signal {-returncode}')}"
+
+
 def quote(argument: str) -> str:
     """Return `argument` as one shell word, whatever is in it."""
     return shlex.quote(argument)

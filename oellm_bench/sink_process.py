@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oellm_bench.placeholders import printable
+from oellm_bench.shell import ending
 
 _START_S = 60.0  # interpreter, imports and the sink's own beginning, on a machine that has other things to do
 _END_S = 10.0  # for a worker that has nothing left to do
@@ -145,14 +146,9 @@ class SinkProcess:
     def _how_it_ended(self) -> str:
         assert self._process is not None
         try:
-            code = self._process.wait(_END_S)
+            return ending(self._process.wait(_END_S))
         except subprocess.TimeoutExpired:
             return "closed its channel"
-        if code >= 0:
-            return f"ended with exit code {code}"
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-code).name}"
-        return f"was ended by signal {-code}"
 
     def _bury(self) -> None:
         """Kill what is left of the worker's group and forget it."""

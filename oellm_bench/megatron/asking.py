@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +63,8 @@ def _answer(output: str, mark: str) -> dict[str, Any] | None:
                 document = json.loads(text)
             except (ValueError, RecursionError):
                 return None
-            return document if isinstance(document, dict) else None
+            is_one = isinstance(document, dict) and isinstance(document.get("error", {}), dict)
+            return document if is_one else None
     return None
 
 
@@ -76,14 +76,8 @@ def _silence(done: shell.Completed, program: str, timeout_s: float) -> tuple[str
     last = f"; the last it said: {said}" if said else ""
     if done.timed_out:
         return f"no answer from '{program}' in {timeout_s:g} s{last}", "allow it more time, or see what it waits for"
-    how = _end(done.returncode or 0)
+    how = shell.ending(done.returncode or 0)
     return f"'{program}' {how} without naming arguments{last}", "see that it is the Python of the run, or its container"
-
-
-def _end(returncode: int) -> str:
-    return (
-        f"was ended by {signal.Signals(-returncode).name}" if returncode < 0 else f"ended with exit code {returncode}"
-    )
 
 
 def _last_line(text: str) -> str:

@@ -20,9 +20,21 @@ from tests.megatron.stand_in_checkout import SCRIPT, Checkout, make_checkout
 from tests.waiting import wait_until
 
 PYTHON = Interpreter(python=sys.executable)
+ANSWERS_BY_ITSELF = """\
+import os
+mark = open("/proc/self/cmdline").read().split("\\0")[-2]
+for number in range(3, 20):
+    try:
+        os.write(number, (mark + ' {"error": "boo"}\\n').encode())
+    except OSError:
+        pass
+os._exit(0)
+"""
 HOSTILE = {
     "ends": ("import os; os._exit(3)", ["exit code 3", "without naming arguments"]),
     "killed": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ["SIGKILL"]),
+    "killed by a signal without a name": ("import os; os.kill(os.getpid(), 35)", ["was ended by signal 35"]),
+    "answers by itself": (ANSWERS_BY_ITSELF, ["exit code 0", "without naming arguments"]),
     "leaves with success": ("raise SystemExit(0)", ["SystemExit"]),
     "prints without end": ("while True: print('x' * 65536)", ["more than 16 MiB"]),
     "no answer": ("import time\nwhile True: time.sleep(60)", ["no answer", "in 1.5 s"]),
