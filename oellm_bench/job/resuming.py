@@ -14,6 +14,7 @@ from oellm_bench.matching import matching
 
 _NUMBERS = re.compile(r"\d+")
 _ZIP = b"PK\x03\x04"  # what torch.save has written since 1.6
+_LONGEST_NUMBER = 64  # bytes of a tracker
 _LONGEST_HEADER = 32 << 20  # of a safetensors file
 
 
@@ -38,7 +39,8 @@ def _newest_tracked(resume: Resume) -> str:
     found = []
     for name in matching(resume.pattern):
         with contextlib.suppress(OSError, ValueError):  # no tracker, or one that names no number
-            last = int(Path(name).with_name(resume.tracker).read_text(encoding="ascii"))
+            with open_file(Path(name).with_name(resume.tracker)) as stream:
+                last = int(stream.read(_LONGEST_NUMBER))
             if number_of(name) <= last:
                 found.append((number_of(name), name))
     return next((name for _, name in sorted(found, reverse=True) if _is_whole(Path(name), resume.complete)), "")

@@ -6,6 +6,8 @@ import json
 import os
 import struct
 import sys
+import threading
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +143,28 @@ def test_where_a_tracker_says_which_one_is_whole_it_is_believed(
     assert newest_checkpoint(resume) == expected
     if newest is not None:
         assert resume.arguments_for(expected) == ("--load", f"--ckpt-step={newest}")
+
+
+def test_a_tracker_that_is_no_file_holds_nothing_up(tmp_path: Path) -> None:
+    resume = tracked(tmp_path, {100: True}, None)
+    os.mkfifo(tmp_path / TRACKED)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(newest_checkpoint(resume)), daemon=True)
+    reader.start()
+    reader.join(10)
+    assert found == [""]
+
+
+def test_of_a_huge_tracker_only_the_beginning_is_read(tmp_path: Path) -> None:
+    resume = tracked(tmp_path, {100: True}, "")
+    os.truncate(tmp_path / TRACKED, 64 << 20)  # no byte of it is on the disk
+    tracemalloc.start()
+    try:
+        assert newest_checkpoint(resume) == ""
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 20
 
 
 def test_what_held_for_the_beginning_is_left_out_when_it_goes_on(job: Job) -> None:
