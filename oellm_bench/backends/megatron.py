@@ -29,7 +29,7 @@ from oellm_bench.errors import ConfigError, Problem, StateError
 from oellm_bench.megatron.asking import Interpreter
 from oellm_bench.megatron.checkout import is_checkout, table_for
 from oellm_bench.megatron.checks import SIZES, setting_problems
-from oellm_bench.megatron.convenience import CountedIn, derived, parted
+from oellm_bench.megatron.convenience import CONVENIENCES, CountedIn, derived, parted
 from oellm_bench.megatron.rendering import Setting, argv_of, read_settings, setting_of
 from oellm_bench.megatron.required import missing_problems
 from oellm_bench.megatron.table import Argument, Table, normalised, packaged_table
@@ -249,7 +249,7 @@ def _tell(text: str) -> None:
 
 def _read(table: Table, args: Mapping[str, Any], counted_in: CountedIn) -> _Arguments:
     wanted, others, problems = parted(table, args)
-    given, wrong = read_settings(table, others)
+    given, wrong = read_settings(table, others, CONVENIENCES)
     problems += wrong
     if not wrong:  # what is wrong cannot be counted with
         made, wrong = derived(table, wanted, given, counted_in)

@@ -87,6 +87,7 @@ def setting_problems(table: Table, settings: Mapping[str, Setting], processes: i
         yield from _experts(known, processes, job)
         yield from _layers(known)
         yield from _model(known)
+        yield from _query_groups(known)
         yield from _sequence(known)
     yield from _training(known)
 
@@ -184,6 +185,13 @@ def _model(known: _Known) -> Iterator[Problem]:
     if groups and tensor and known["group_query_attention"] and groups % tensor and tensor % groups:
         what = f"neither of tensor {tensor} and {groups} query groups divides the other"
         yield known.problem("num_query_groups", what)
+
+
+def _query_groups(known: _Known) -> Iterator[Problem]:
+    """Yield that heads do not part evenly into groups, which attention finds out as it splits its first tensor."""
+    heads, groups = known["num_attention_heads"], known["num_query_groups"]
+    if heads and groups and known["group_query_attention"] and not known["multi_latent_attention"] and heads % groups:
+        yield known.problem("num_query_groups", f"{groups} query groups do not divide the {heads} heads")
 
 
 def _sequence(known: _Known) -> Iterator[Problem]:

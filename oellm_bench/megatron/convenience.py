@@ -62,7 +62,8 @@ def derived(
     """
     expansion = _Expansion(table, settings, counted_in)
     for name in CONVENIENCES:
-        if name in wanted:
+        # A fraction of what cannot be told itself is no second problem.
+        if name in wanted and not (name in _FRACTIONS and "train_tokens" in (p.where for p in expansion.problems)):
             try:
                 expansion.add(name, wanted[name])
             except ValueError as err:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,19 +30,19 @@ class Setting:
     open: bool = False
 
 
-def read_settings(table: Table, given: Mapping[str, Any]) -> tuple[dict[str, Setting], list[Problem]]:
+def read_settings(
+    table: Table, given: Mapping[str, Any], others: Collection[str] = ()
+) -> tuple[dict[str, Setting], list[Problem]]:
     """Return what `given` says by dest, in its order, and what is wrong with it; null says nothing.
 
-    `where` of a problem is the key as it is written.
+    `where` of a problem is the key as it is written. `others`: what may be said as well and is read elsewhere.
     """
     settings: dict[str, Setting] = {}
     problems = []
     for key, value in given.items():
-        if value is None:
-            if table.find(key) is None:
-                problems.append(_unknown(table, key))
+        if value is None and table.find(key) is not None:
             continue
-        read = setting_of(table, key, value)
+        read = setting_of(table, key, value) if table.find(key) is not None else _unknown(table, key, others)
         if isinstance(read, Problem):
             problems.append(read)
         elif read.dest in settings:
@@ -83,8 +83,8 @@ def _setting_of(table: Table, key: str, value: Any) -> Setting | Problem:
 _kept_setting_of = functools.lru_cache(maxsize=65536, typed=True)(_setting_of)
 
 
-def _unknown(table: Table, key: str) -> Problem:
-    fix = nearest(normalised(key), table.names)
+def _unknown(table: Table, key: str, others: Collection[str] = ()) -> Problem:
+    fix = nearest(normalised(key), [*table.names, *others])
     return Problem(what=f"Megatron-LM has no argument '{key}' ({table.source})", where=key, fix=fix)
 
 
@@ -116,6 +116,8 @@ def _flag(table: Table, argument: Argument, wanted: bool) -> tuple[str, ...]:
 def _with_value(argument: Argument, key: str, value: Any) -> Setting:
     if isinstance(value, dict):
         raise ValueError(f"{value!r} is a mapping")
+    if value == [] and argument.nargs != "*" and default_of(argument) != []:
+        raise ValueError("there are 0 values; give one, or take it out")
     flag = argument.flags[0]
     if argument.action == "store" and argument.nargs is None:
         made, text, is_open = _one(argument, value)

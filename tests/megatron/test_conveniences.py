@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oellm_bench.megatron.convenience import derived, parted
+from oellm_bench.megatron.convenience import CONVENIENCES, derived, parted
 from oellm_bench.megatron.rendering import read_settings
 from oellm_bench.megatron.table import Argument, Table, packaged_table
 
@@ -133,6 +133,18 @@ def test_intervals_and_the_warm_up_can_be_told_in_tokens():
 )
 def test_what_cannot_be_worked_out_is_refused_and_never_dropped(given, said):
     assert said in refused(**given)
+
+
+def test_of_what_cannot_be_told_a_fraction_says_nothing_more():
+    assert made({"train_tokens": "1B", "lr_decay_fraction": 0.2, "global_batch_size": 8}) == (
+        {},
+        ["train_tokens: seq_length is missing, which it follows from; give seq_length"],
+    )
+
+
+def test_a_convenience_is_among_the_names_that_may_be_meant():
+    _, (problem,) = read_settings(packaged_table(), {"train_tokns": 1}, CONVENIENCES)
+    assert "did you mean 'train_tokens'?" in str(problem)
 
 
 def test_a_convenience_in_two_spellings_is_refused():

@@ -164,6 +164,8 @@ def test_values_are_told_in_megatrons_own_spelling(given, argv):
         ),
         ("rampup_batch_size", [1, 2], "there are 2 values (--rampup-batch-size takes 3 of a whole number)"),
         ("recompute_modules", [], "there are 0 values"),
+        ("window_size", [], "there are 0 values (--window-size takes a value of tuple_type)"),
+        ("lr", [], "there are 0 values"),
         ("data_path", ["-x", "/a"], "'-x' among several values is a flag for argparse"),
         ("tokenizer_model", "--", "no value"),
         ("tokenizer_model", False, "put it in quotes"),

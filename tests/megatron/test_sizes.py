@@ -69,6 +69,7 @@ def test_sizes_that_fit_are_taken():
         ({"num_virtual_stages_per_pipeline_rank": 5}, "pipeline 2 x 5 virtual stages do not divide the 12 layers"),
         ({"num_attention_heads": 8, **parallel(tp=16)}, "tensor 16 does not divide the 8 heads"),
         ({"num_query_groups": 3}, "neither of tensor 2 and 3 query groups divides the other"),
+        ({"num_query_groups": 16}, "num_query_groups: 16 query groups do not divide the 8 heads"),
         ({"hidden_size": 65}, "8 heads do not divide the hidden size 65"),
         ({"seq_length": 4094}, "2 x context 2 does not divide the sequence length 4094"),
         ({"max_position_embeddings": 2048}, "2048 positions are fewer than the sequence has (4096)"),
@@ -118,6 +119,12 @@ def test_sizes_that_stand_elsewhere_are_not_guessed(key):
 def test_a_batch_that_may_shrink_need_not_be_divisible():
     sizes = {"micro_batch_size": 2, "global_batch_size": 33, "decrease_batch_size_if_needed": True}
     assert problems(**sizes) == []
+
+
+def test_query_groups_of_an_attention_without_them_are_not_looked_at():
+    assert problems(num_attention_heads=8, num_query_groups=3) == []
+    latent = {"group_query_attention": True, "multi_latent_attention": True}
+    assert problems(num_attention_heads=8, num_query_groups=3, **latent) == []
 
 
 def test_what_is_known_only_in_the_entry_is_not_guessed():
