@@ -239,4 +239,7 @@ def _entry(document: Mapping[str, Any]) -> PlannedEntry:
     values["resources"] = Resources(**values["resources"])
     values["ray"] = RayHead(**values["ray"])
     values["requirements"] = tuple(Requirement(**item) for item in values["requirements"])
+    for name in (*values.get("files", ()), *values.get("links", ())):  # the job writes them
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise ValueError(f"'{name}' is no name in the entry's folder")
     return PlannedEntry(**values)
