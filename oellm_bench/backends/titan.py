@@ -13,7 +13,7 @@ from oellm_bench.backends.base import Backend, BackendJobSpec
 from oellm_bench.backends.distributed import DistributedConfig, distributed_argv, distributed_problems
 from oellm_bench.backends.progress import progress_problems
 from oellm_bench.backends.resume import ResumeConfig
-from oellm_bench.backends.toml import toml_text
+from oellm_bench.backends.toml import toml_text, twice_named
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.option import option
 from oellm_bench.core.plugin import PluginConfig
@@ -105,3 +105,6 @@ class TitanBackend(Backend):
             if not isinstance(section, dict):
                 fix = "give a mapping: {steps: 1000}"
                 yield Problem(what=f"{section!r} is no section", where=f"sections.{name}", fix=fix)
+        for key in twice_named(self.config.sections):
+            what = f"two keys are '{key.rpartition('.')[2]}' in TOML, such as 1 and '1'"
+            yield Problem(what=what, where=f"sections.{key}", fix="take one of them out")

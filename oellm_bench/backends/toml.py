@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,18 @@ def toml_text(document: Mapping[str, Any]) -> str:
     What is null is left out: TOML has no such value.
     """
     return "\n".join(_table(document, ())).lstrip("\n") + "\n"
+
+
+def twice_named(document: object, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the keys that YAML tells apart and TOML does not, dotted: 1 and "1"."""
+    if isinstance(document, Mapping):
+        texts = Counter(value_text(key) for key in document)
+        yield from (".".join((*path, text)) for text, count in texts.items() if count > 1)
+        for key, value in document.items():
+            yield from twice_named(value, (*path, value_text(key)))
+    elif isinstance(document, list):
+        for number, item in enumerate(document):
+            yield from twice_named(item, (*path, str(number)))
 
 
 def in_string(text: str) -> str:

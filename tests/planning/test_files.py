@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,8 @@ from oellm_bench.backends.toml import in_string, toml_text
 from oellm_bench.config.project import configured_points
 from oellm_bench.core.launch import LaunchCommand
 from oellm_bench.core.layout import SessionLayout
-from oellm_bench.errors import ConfigError
+from oellm_bench.core.plan import read_entry, read_plan, to_text
+from oellm_bench.errors import ConfigError, StateError
 from oellm_bench.filling import Own, fill
 from oellm_bench.identifying import identity_of
 from oellm_bench.placeholders import expand
@@ -76,6 +79,12 @@ def test_a_link_does_not_hide_a_file_that_the_command_reads(campaign):
     assert "project.links.titan.toml: a link would take the place of 'titan.toml'" in problem
 
 
+def test_keys_that_toml_cannot_tell_apart_are_refused(campaign):
+    sections = "{model: {name: llama3, layers: [{1: a, '1': b}]}}"
+    problem = campaign.root(f"backend: {{class_name: TitanBackend, sections: {sections}}}\n").problem()
+    assert "backend.sections.model.layers.0.1: two keys are '1' in TOML" in problem
+
+
 @pytest.mark.parametrize(
     "secret", ["plain-secret-1", 'with"quote\\and-more', 'w\N{LATIN SMALL LETTER O WITH ACUTE}th"quote']
 )
@@ -91,3 +100,14 @@ def test_files_are_a_part_of_what_an_entry_is_and_none_are_none(campaign):
     ids = [identity_of(point, launch, (), {}) for launch in launches]
     assert len(set(ids)) == 3
     assert ids[0] == identity_of(point, LaunchCommand(argv=("true",)), (), {})
+
+
+@pytest.mark.parametrize("kind", ["files", "links"])
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", ".."])
+def test_a_plan_that_would_have_the_job_write_elsewhere_is_none(campaign, tmp_path, kind, name):
+    plan = campaign.root().plan().plan
+    path = tmp_path / "sweep.json"
+    path.write_text(to_text(replace(plan, entries=(replace(plan.entries[0], **{kind: {name: "x"}}),))))
+    for read in (read_plan, partial(read_entry, index=0)):
+        with pytest.raises(StateError, match="no name in the entry's folder"):
+            read(path)
