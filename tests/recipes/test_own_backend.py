@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
+
+from tests.recipes.conftest import BLOCK, ROOT
 
 
 @pytest.fixture
@@ -67,3 +71,36 @@ def test_recipe_7_it_is_told_of_the_job(own_backend):
 def test_recipe_7_a_backend_that_is_not_installed_is_named(own_backend):
     done = own_backend.run("oellm-bench plan -C config -o backend=example", code=2)
     assert "ExampleBackend" in done.stderr
+
+
+@pytest.fixture
+def extending(checkout):
+    """The page on extending, its files written where their first lines say."""
+    checkout.environment |= {"UV_OFFLINE": "1", "UV_NO_CACHE": "1"}
+    found = BLOCK.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
+    for _, text in found:
+        if named := re.match(r"# ([\w./]+)\n", text):
+            path = checkout.folder / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    (commands,) = (text for language, text in found if language == "bash")
+    touch, install, plan = commands.splitlines()
+    checkout.run(f"{touch}; {install.replace('-e .', '--target plugins .')}")
+    checkout.environment["PYTHONPATH"] = str(checkout.folder / "plugins")
+    return checkout, plan
+
+
+def test_the_package_of_the_page_on_extending_is_installed_and_planned_as_printed(extending):
+    checkout, plan = extending
+    assert [entry["argv"][-1] for entry in checkout.json(f"{plan} --json")["entries"]] == ["10", "20"]
+
+
+def test_a_plug_in_that_breaks_after_it_has_registered_cannot_be_named(extending):
+    checkout, plan = extending
+    module = checkout.folder / "plugins" / "my_package" / "backend.py"
+    module.write_text(f"{module.read_text()}\nimport no_such_module\n")
+    said = checkout.run(plan, code=2).stderr
+    assert "plug-in example (my_package.backend) could not be loaded: No module named 'no_such_module'" in said
+    assert "unknown class_name 'ExampleBackend'" in said
+    others = plan.partition(" -o ")[0]
+    assert checkout.run(f"{others} -o backend=command -o backend.command=[echo]").stdout
