@@ -14,20 +14,22 @@ import yaml
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from oellm_bench.config.expansion import points_of
 from oellm_bench.config.overrides import Overrides, parse_overrides, quoted_option
-from oellm_bench.config.provenance import Provenance, Source, shown
+from oellm_bench.config.provenance import Provenance, Source, clash, shown
 from oellm_bench.config.schema import Project
 from oellm_bench.config.search_path import ROOT_HEADER, hydra_folders, root_files
 from oellm_bench.config.typing import field_types
 from oellm_bench.config.variant import Choices, Composition, Variant, choices_of
 from oellm_bench.errors import ConfigError, Problem, nearest
 
+_SPELLINGS = {"on": "(?:on|yes|true)", "off": "(?:off|no|false)"}  # in YAML 1.1
+_MERGING = "Error merging override "
 _PLUGIN_GROUPS = ("backend", "container", "monitoring")
 
 
@@ -82,15 +84,11 @@ def _compose(
     folders: Sequence[Path],
     loader: ConfigLoader,
 ) -> Variant:
-    lines = [*parsed.lines, *(f"{group}={quoted_option(option)}" for group, option in choices.items())]
+    chosen = (f"{_group_name(group, loader)}={quoted_option(option)}" for group, option in choices.items())
+    lines = [*parsed.lines, *chosen]
     try:
-        config = compose(reference, overrides=lines)
-        defaults = loader.compute_defaults_list(reference, lines, RunMode.RUN).defaults
-        sources = [
-            Source(path, default.package or "")
-            for default in defaults
-            if default.config_path and (path := _file(default.config_path, folders)) is not None
-        ]
+        config = _merged(reference, lines, folders, loader)
+        sources = _sources(reference, lines, folders, loader)
         problems = [problem for source in sources for problem in (*source.problems(), *_package_problems(source))]
     except RecursionError as err:
         raise ConfigError(_recursion_problem(folders)) from err
@@ -100,6 +98,24 @@ def _compose(
         raise ConfigError(problems)
     _drop_values_of_replaced_plugins(config, sources)
     return Variant(config=config, choices=choices, provenance=Provenance(sources, parsed.origins))
+
+
+def _merged(reference: str, lines: list[str], folders: Sequence[Path], loader: ConfigLoader) -> DictConfig:
+    """Return what Hydra makes of the files. Raises as it does, and ConfigError where it tells of no place."""
+    try:
+        return compose(reference, overrides=lines)
+    except ConfigCompositionException as err:
+        found = clash(_sources(reference, lines, folders, loader)) if "Cannot merge" in str(err) else None
+        if found is None:
+            raise
+        raise ConfigError(found) from err
+
+
+def _sources(reference: str, lines: list[str], folders: Sequence[Path], loader: ConfigLoader) -> list[Source]:
+    """Return the files of a composition, in the order they are merged."""
+    defaults = loader.compute_defaults_list(reference, lines, RunMode.RUN).defaults
+    paths = ((default, _file(default.config_path, folders)) for default in defaults if default.config_path)
+    return [Source(path, default.package or "") for default, path in paths if path is not None]
 
 
 def _package_problems(source: Source) -> Iterator[Problem]:
@@ -157,8 +173,13 @@ def _further_choices(
 
 
 def is_group(key: str, loader: ConfigLoader) -> bool:
-    """Tell whether `key` is a configuration group with options in one of the folders."""
-    return bool(loader.get_group_options(key.replace(".", "/")))
+    """Tell whether `key` is a configuration group with options in one of the folders; `/` and `.` are alike in it."""
+    return bool(loader.get_group_options(_group_name(key, loader)))
+
+
+def _group_name(key: str, loader: ConfigLoader) -> str:
+    """Return the group that a key names, as Hydra's overrides have it."""
+    return key if loader.get_group_options(key) else key.replace(".", "/")
 
 
 def _drop_values_of_replaced_plugins(config: DictConfig, sources: Sequence[Source]) -> None:
@@ -206,12 +227,18 @@ def _hydra_problem(err: Exception, reference: str, folders: Sequence[Path], load
         group, _, option = text.split("Could not find '")[1].split("'")[0].rpartition("/")
         options = loader.get_group_options(group)
         what = f"group '{group}' has no option '{option}'"
-        return Problem(what=what, where=_quoting_file(group, option, folders), fix=nearest(option, options))
+        hint = "; YAML reads a bare yes, no, true or false as on or off: quote it" if option in ("on", "off") else ""
+        return Problem(what=what, where=_quoting_file(group, option, folders), fix=f"{nearest(option, options)}{hint}")
     broken = next((e for e in (err, err.__cause__) if isinstance(e, GrammarParseError)), None)
     if broken is not None:
         return _broken_interpolation(broken, reference, folders)
     if "Could not load '" in text:
         return _missing_default(text, folders)
+    if text.startswith(_MERGING) and "Cannot merge" in str(err.__cause__):
+        is_list = "object_type=list" in str(err.__cause__)
+        what, fix = ("a list", "write KEY=[VALUE]") if is_list else ("a mapping", "write KEY={NAME: VALUE}")
+        override = text.removeprefix(_MERGING).lstrip("+")
+        return Problem(what=f"there is {what} in the files", where=f"-o {override}", fix=fix)
     cause = f" ({err.__cause__})" if err.__cause__ else ""
     return Problem(what=" ".join(f"{text}{cause}".split()), where=reference)
 
@@ -261,8 +288,12 @@ def _recursion_problem(folders: Sequence[Path]) -> Problem:
 
 def _quoting_file(group: str, option: str, folders: Sequence[Path]) -> str:
     """Return the root file that asks for the option, or the command line."""
+    words = [
+        rf"(?<!\w){re.escape(group).replace('/', '[/.]')}(?!\w)",
+        rf"(?<!\w)(?i:{_SPELLINGS.get(option, re.escape(option))})",
+    ]
     for path in root_files(folders).values():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if group in line and option in line:
+            if all(re.search(word, line) for word in words):
                 return f"{shown(path)}:{number}"
     return f"-o {group}={option}"

@@ -60,14 +60,22 @@ def parse_overrides(texts: Sequence[str], loader: ConfigLoader) -> Overrides:
             else:
                 values[key] = found
         else:
-            lines.append(_line(text, override, loader))
+            try:
+                lines.append(_line(text, override, loader))
+            except ConfigError as err:
+                problems += err.problems
     if problems:
         raise ConfigError(problems)
     return Overrides(lines=tuple(lines), group_axes=groups, value_axes=values, origins=origins)
 
 
 def option_name(value: object) -> str:
-    """Return the name of a group's option as it was written: null is one like any other."""
+    """Return the name of a group's option as it was written: null is one like any other, and so are on and off.
+
+    YAML 1.1 reads a bare `off` as false.
+    """
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return "null" if value is None else str(value)
 
 
@@ -81,13 +89,18 @@ def _is_group(key: str, loader: ConfigLoader) -> bool:
 
 
 def _line(text: str, override: Override, loader: ConfigLoader) -> str:
+    """Return an override as Hydra is to read it. Raises ConfigError for a group whose option has no name."""
     is_group, value = _is_group(override.key_or_group, loader), override.value()
-    if is_group and value is None and not override.is_delete():
-        return f"{text.partition('=')[0]}={quoted_option(option_name(value))}"
-    group_choice = is_group and isinstance(value, str | list)
-    if override.is_delete() or group_choice or override.package is not None:
+    if override.is_delete() or override.package is not None:
         return text
-    return f"++{text.lstrip('+')}"
+    if not is_group:
+        return f"++{text.lstrip('+')}"
+    if value is None or isinstance(value, bool):
+        return f"{text.partition('=')[0]}={quoted_option(option_name(value))}"
+    if not all(isinstance(word, str) for word in (value if isinstance(value, list) else [value])):
+        fix = f"name an option, or set a single value: {override.key_or_group}.KEY=VALUE"
+        raise ConfigError(Problem(what=f"'{override.key_or_group}' is a group", where=f"-o {text}", fix=fix))
+    return text
 
 
 def _malformed(text: str, err: Exception) -> Problem:

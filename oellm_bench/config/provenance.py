@@ -59,6 +59,10 @@ class Source:
                 where = f"{self.path}:{node.start_mark.line + 1}: {key}"
                 yield Problem(what=what, where=where, fix=f"quote it: '{node.value}'")
 
+    def collections(self) -> Iterator[tuple[str, str]]:
+        """Yield the dotted key of every list and mapping in the file, and which of the two it is."""
+        yield from _collections(self._root, self.package) if self._root is not None else ()
+
     @property
     def recursive_at(self) -> int:
         """The line (from 1) of an anchor that holds itself, 0 where there is none."""
@@ -121,6 +125,19 @@ class OverlaidProvenance(Provenance):
         return self.place(key) if over and key not in self.overrides else super().where(key)
 
 
+def clash(sources: Sequence[Source]) -> Problem | None:
+    """Return where a list stands for what an earlier file has as a mapping, or the other way round."""
+    known: dict[str, str] = {}
+    for source in sources:
+        for key, kind in source.collections():
+            before = known.setdefault(key, kind)
+            if before != kind:
+                fix = "write KEY: VALUE lines" if before == "mapping" else "write a list"
+                where = Provenance([source], {}).where(key)
+                return Problem(what=f"a {kind} cannot be merged with the {before} that is there", where=where, fix=fix)
+    return None
+
+
 def shown(path: Path) -> str:
     """Return a path as short as a person here needs it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
@@ -148,6 +165,15 @@ def _recursive_line(node: yaml.Node, within: tuple[yaml.Node, ...]) -> int:
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
     return next((line for child in children if (line := _recursive_line(child, (*within, node)))), 0)
+
+
+def _collections(node: yaml.Node, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, yaml.MappingNode):
+        yield key, "mapping"
+        for key_node, value_node in node.value:
+            yield from _collections(value_node, f"{key}.{key_node.value}" if key else str(key_node.value))
+    elif isinstance(node, yaml.SequenceNode):
+        yield key, "list"  # what is in it is merged with nothing
 
 
 def _scalars(node: yaml.Node, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:

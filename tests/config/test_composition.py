@@ -600,6 +600,40 @@ def test_a_root_file_that_is_a_list_is_named(campaign):
     assert problem == f"{campaign.folder / 'my.yaml'}: the file holds no mapping; write KEY: VALUE lines"
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "before"),
+    [
+        ("sweep: [1, 2]", "sweep: a list cannot be merged with the mapping", "KEY: VALUE lines"),
+        ("sweep: {axes: {a: [1]}, base_values: [1]}", "sweep.base_values: a list", "KEY: VALUE lines"),
+        ("slurm: [1]", "slurm: a list", "KEY: VALUE lines"),
+    ],
+)
+def test_a_list_for_a_mapping_is_an_error_with_file_line_and_key(campaign, text, key, before):
+    problem = campaign.root(text).problem()
+    assert problem.startswith(f"{campaign.folder / 'my.yaml'}:4: {key}") and problem.endswith(before)
+
+
+def test_a_mapping_for_a_list_is_one_too(campaign):
+    campaign.write("class_name: CommandBackend\ncommand: [echo]", "backend/mine")
+    campaign.write(
+        "defaults: [bench, override /backend: mine, _self_]\nproject: {name: my}\nbackend: {command: {a: 1}}"
+    )
+    assert "my.yaml:3: backend.command: a mapping cannot be merged with the list that is there" in campaign.problem()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sweep.base_values=[1]", "there is a mapping in the files; write KEY={NAME: VALUE}"),
+        ("backend.command={a: 1}", "there is a list in the files; write KEY=[VALUE]"),
+        ("sweep=[1,2]", "'sweep' is a group; name an option, or set a single value: sweep.KEY=VALUE"),
+        ("ray=5", "'ray' is a group; name an option, or set a single value: ray.KEY=VALUE"),
+    ],
+)
+def test_an_override_of_another_shape_says_what_to_write(campaign, override, said):
+    assert campaign.root().problem(override) == f"-o {override}: {said}"
+
+
 def test_what_only_one_of_two_yaml_readers_refuses_is_an_error_with_file_and_line(campaign):
     campaign.root('backend: {class_name: CommandBackend, command: ["a\\ud800"]}')
     assert f"{campaign.folder / 'my.yaml'}:3: " in campaign.problem()
@@ -672,6 +706,33 @@ def test_null_is_the_name_of_an_option_like_any_other(campaign, override):
     campaign.write("defaults: [bench, _self_]\nproject: {name: my}")
     assert campaign.entries(override)[-1].argv[0] == "echo"
     assert any(entry.argv[1:] == (entry.name,) for entry in campaign.entries(override))
+
+
+@pytest.mark.parametrize("override", ["ray=off,head", "ray=false,head"])
+def test_an_option_off_can_be_swept_where_yaml_reads_it_as_false(campaign, override):
+    campaign.root(sweep="axes: {ray: [off, head]}")
+    assert [entry.ray.enabled for entry in campaign.entries()] == [False, True]
+    assert [entry.ray.enabled for entry in campaign.root().entries(override)] == [False, True]
+
+
+def test_where_on_is_no_option_it_is_told_how_yaml_reads_yes(campaign):
+    problem = campaign.root(sweep="axes: {ray: [yes, head]}").problem()
+    assert "my.yaml:5: group 'ray' has no option 'on'; valid: head, off; YAML reads a bare yes, no" in problem
+
+
+@pytest.mark.parametrize("key", ["slurm/kind", "slurm.kind"])
+def test_a_group_in_a_group_is_chosen_by_either_spelling(campaign, key):
+    for name in ("one", "two"):
+        campaign.write(f"# @package slurm\nsbatch: {{qos: {name}}}\n", f"slurm/kind/{name}")
+    campaign.write(
+        "defaults: [bench, slurm/kind: one, _self_]\nproject: {name: my}\n"
+        "backend: {class_name: CommandBackend, command: [echo]}\n"
+        f"sweep: {{axes: {{{key}: [one, two]}}}}\n"
+    )
+    scripts = campaign.plan().scripts.values()
+    assert [f"#SBATCH --qos={name}" in script for name, script in zip(("one", "two"), scripts, strict=True)] == [
+        True
+    ] * 2
 
 
 def test_null_as_an_axis_chooses_the_option(campaign):
