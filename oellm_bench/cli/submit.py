@@ -80,6 +80,8 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     with shared_ray(session.layout, plan) as head:
         head.ensure()
         submitter.recover()
+        if not any(document["monitoring"].get("cancel_conditions") for document in plan.watch):
+            submitter.submit_due()  # what has no conditions does not wait for the answers of others
         _open_gates(session, plan, store, clock)
         submitter.submit_due()
     _write_view(session, plan, store, clock)

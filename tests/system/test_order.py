@@ -148,6 +148,23 @@ def test_a_command_is_asked_to_its_end_by_verbs_that_look_once(campaign, verb):
     assert campaign.json("status")["entries"][0]["attempt"] == 1
 
 
+def test_what_has_no_conditions_is_sent_before_those_of_others_have_answered(campaign, note):
+    waiting = {
+        "class_name": "CommandCondition",
+        "command": ["sh", "-c", f'until test -e "{campaign.folder}/seen"; do sleep 0.05; done'],
+        "timeout_s": 30,
+    }
+    campaign.write(
+        backend=shell(note),
+        sweep={
+            "axes": [{"stage": "first"}, {"stage": "second", "monitoring.start_conditions": [[waiting]]}],
+            "name_template": "{stage}",
+        },
+    )
+    jobs = {job["entry"]: job["job_id"] for job in campaign.json("submit")["jobs"]}
+    assert set(jobs) == {"first", "second"} and all(jobs.values())
+
+
 def test_a_cancel_condition_ends_what_runs_and_what_waits_for_good(campaign):
     flag = campaign.folder / "stop"
     conditions = [{"class_name": "FileExistsCondition", "path": str(flag)}]
