@@ -20,7 +20,7 @@ def failure(planned: PlannedEntry, entry: EntryState, avoid: tuple[str, ...], co
     attempt = entry.attempts[-1]
     assert attempt.mode is not None
     never_ran = (ErrorMode.DEPENDENCY_FAILED, ErrorMode.SUBMIT_REJECTED)
-    ran = [earlier for earlier in entry.attempts[:-1] if earlier.mode not in never_ran]
+    ran = [earlier for earlier in entry.counted[:-1] if earlier.mode not in never_ran]
     told = (str(signal["metadata"].get("subsystem", "")) for signal in attempt.signals)
     return Failure(
         entry=entry.id,
@@ -52,7 +52,7 @@ def without_progress(entry: EntryState) -> int:
     One that told of no iteration says nothing either way, and begins the count anew.
     """
     count, best = 0, None
-    for iteration in (attempt.iteration for attempt in entry.attempts):
+    for iteration in (attempt.iteration for attempt in entry.counted):
         if iteration is None:
             count = 0
         elif best is not None and iteration <= best:

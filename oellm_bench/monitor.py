@@ -272,15 +272,15 @@ class Monitor:
         return Cycle(finished=done, answered=answered, delivering=over and not done)
 
     def _ended(self) -> bool:
-        """End the session where everything is delivered, as far as it can be, and tell whether it is."""
+        """End the session where everything is delivered, as far as it can be, and tell whether it has ended."""
         if not self.delivery.may_end(self.store.state, self.clock.now()):
             return False
         results = list(self._finished_results())
         passed = sum(is_as_expected(self._planned(r.id).expected_failure, r.error_mode) for r in results)
         finished = SessionFinished(at=self.clock.now(), passed=passed, failed=len(results) - passed)
-        self._commit(lambda: [finished])
+        self._commit(lambda: [finished] if self._all_over() else [])  # more may have been selected just now
         self.store.archive()
-        return True
+        return self.store.state.finished
 
     def _scheduler_log(self, entry: EntryState, attempt: AttemptState) -> Path:
         return self.session.layout.scheduler_log(self._planned(entry.id).name, attempt.number, attempt.job_id)

@@ -188,6 +188,25 @@ def _ended_as(name: str, mode: ErrorMode) -> str:
     return f"{name}, which it waits for, ended as {mode.value}"
 
 
+def hopeless(plan: Plan, state: SessionState) -> set[str]:
+    """Return the ids of the entries that were not selected and wait for, or read, what has failed for good.
+
+    Directly or through others.
+    """
+    ids = {entry.name: entry.id for entry in plan.entries}
+    left = [entry for entry in plan.entries if entry.id not in state.entries]
+    found: set[str] = set()
+    before = -1
+    while before < len(found):
+        before = len(found)
+        for entry in left:
+            needed = {*entry.after, *(ids[name] for name in entry.siblings.values())}
+            known = (state.entries.get(other) for other in needed)
+            if not needed.isdisjoint(found) or any(other and _stands_in_the_way(entry, other) for other in known):
+                found.add(entry.id)
+    return found
+
+
 def jobs_to_wait_for(entry: PlannedEntry, state: SessionState) -> tuple[str, ...] | None:
     """Return the unfinished jobs that SLURM has to wait for, None while the entry cannot be submitted yet.
 

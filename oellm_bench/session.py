@@ -172,7 +172,7 @@ def find_finished(
     same = (s for s in _candidates(base_output_dir, project) if s.fingerprint == fingerprint)
     here = (session for session in same if session.scheduler["class_name"] == scheduler)
     here = (session for session in here if not request or request in session.command_line)
-    return next((session for session in here if session.layout.journal.exists()), None)
+    return next((session for session in here if session.store().state.finished), None)
 
 
 def find_overlapping(

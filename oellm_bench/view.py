@@ -137,13 +137,24 @@ def final_result(planned: PlannedEntry, entry: EntryState, layout: SessionLayout
 
 def went_as_expected(plan: Plan, state: SessionState) -> bool:
     """Tell whether every entry that was selected is over and ended as it was expected to."""
-    return all(
-        entry.over
-        and entry.last is not None
-        and entry.last.mode is not None
-        and is_as_expected(plan.by_id[entry.id].expected_failure, entry.last.mode.value)
-        for entry in state.entries.values()
-    )
+    return all(entry.over and _is_as_expected(plan, entry) for entry in state.entries.values())
+
+
+def ended_badly(plan: Plan, state: SessionState) -> list[str]:
+    """Return the ids of the entries that are over and did not end as expected."""
+    return [entry.id for entry in state.entries.values() if entry.over and not _is_as_expected(plan, entry)]
+
+
+def not_selected(plan: Plan, state: SessionState) -> list[str]:
+    """Return the ids of the entries that were never submitted nor meant to be."""
+    return [entry.id for entry in plan.entries if entry.id not in state.entries]
+
+
+def _is_as_expected(plan: Plan, entry: EntryState) -> bool:
+    last = entry.last
+    if last is None or last.mode is None or entry.given_up is not None:
+        return False
+    return is_as_expected(plan.by_id[entry.id].expected_failure, last.mode.value)
 
 
 def read_result(path: Path, attempt: int) -> EntryResult | None:

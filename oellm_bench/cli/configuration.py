@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from oellm_bench.cli.selection import Wanted
 from oellm_bench.clock import Clock, SystemClock
 from oellm_bench.comparison.references import with_references
 from oellm_bench.config.compose import compose_variants
@@ -44,6 +46,11 @@ class Prepared:
     again: Callable[[], Prepared]
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the session is one that has not ended."""
+        return self.session is not None and not self.session.store().state.finished
+
+    @property
     def state_layout(self) -> StateLayout:
         """Where the project keeps its state."""
         project = self.campaign.project.project
@@ -64,7 +71,7 @@ class Prepared:
         project, client = self.campaign.project.project, self.campaign.project.slurm.client
         base = Path(project.base_output_dir).absolute()
         ids = [entry.id for entry in self.campaign.plan.entries]
-        found = None if self.session is not None else find_overlapping(base, project.name, client.class_name, ids)
+        found = None if self.goes_on else find_overlapping(base, project.name, client.class_name, ids)
         if found is not None:
             session, shared = found
             raise UsageError(
@@ -104,7 +111,7 @@ def _root_file(config: str, config_dir: Path | None) -> tuple[str, Path | None]:
 
 
 def prepare(args: argparse.Namespace, *, output: Path | None = None) -> Prepared:
-    """Plan the campaign, for the unfinished session that runs just this plan or for a new one.
+    """Plan the campaign, for the session of just this plan that it goes on with or for a new one.
 
     A session that was submitted keeps its plan; one that was only planned is planned afresh in its place.
     """
@@ -121,7 +128,10 @@ def prepare(args: argparse.Namespace, *, output: Path | None = None) -> Prepared
     project = base_project(composition).project
     base = Path(project.base_output_dir).absolute()
     session_dir, session8 = new_session_dir(base, project.name, SystemClock())
-    return prepared(plan, open_session, session_dir, session8, again)
+    wanted = Wanted(subset=getattr(args, "subset", None), again=getattr(args, "retry_failed", False))
+    # A session that is made for a request is not gone on with once it has ended.
+    find = open_session if getattr(args, "request", "") else functools.partial(session_to_go_on_with, wanted)
+    return prepared(plan, find, session_dir, session8, again)
 
 
 def prepared(plan: Planner, find: Finder, session_dir: Path, session8: str, again: Callable[[], Prepared]) -> Prepared:
@@ -147,6 +157,19 @@ def open_session(campaign: Campaign) -> Session | None:
     base = Path(campaign.project.project.base_output_dir).absolute()
     scheduler = campaign.project.slurm.client.class_name
     return find_open(base, campaign.plan.project, campaign.plan.fingerprint, scheduler)
+
+
+def session_to_go_on_with(wanted: Wanted, campaign: Campaign) -> Session | None:
+    """Return the unfinished session that runs just this campaign, else the last one where there is more to do in it."""
+    known = open_session(campaign)
+    if known is not None and known.store().begun:
+        return known
+    base = Path(campaign.project.project.base_output_dir).absolute()
+    scheduler = campaign.project.slurm.client.class_name
+    ended = find_finished(base, campaign.plan.project, campaign.plan.fingerprint, scheduler)
+    if ended is not None and wanted.goes_on_with(read_plan(ended.layout.sweep), ended.store().state):
+        return ended
+    return known
 
 
 def _for_folder(plan: Planner, folder: Path, again: Callable[[], Prepared]) -> Prepared:

@@ -17,7 +17,7 @@ def matrix_arguments(parser: argparse.ArgumentParser) -> None:
         ("check", "read everything, resolve everything, look for scripts and datasets; run nothing"),
     ):
         step = steps.add_parser(name, help=meaning)
-        step.set_defaults(config="bench", request="", subset=None)
+        step.set_defaults(config="bench", request="", subset=None, retry_failed=False)
         step.add_argument(
             "--config",
             dest="files",

@@ -82,6 +82,9 @@ def _submission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="answer yes to every question")
     parser.add_argument("--subset", type=_indices, metavar="0,3-5", help="submit only these entries, by index")
     parser.add_argument(
+        "--retry-failed", action="store_true", help="submit entries again that have failed or were cancelled, too"
+    )
+    parser.add_argument(
         "--request", default="", metavar="ID", help="submit nothing where a session made for this request has ended"
     )
 

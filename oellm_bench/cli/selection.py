@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
+from oellm_bench.core.events import Retried, Selected
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.errors import UsageError
+from oellm_bench.ordering import hopeless
+from oellm_bench.state.model import SessionState
+from oellm_bench.view import ended_badly, not_selected
 
 
 def selected(plan: Plan, subset: Collection[int] | None, *, before: Collection[str]) -> list[str]:
@@ -31,6 +36,34 @@ def selected(plan: Plan, subset: Collection[int] | None, *, before: Collection[s
                 fix = f"add {by_name[name].index}, or submit that one first"
                 raise UsageError(f"--subset: entry {entry.index} ({entry.name}) reads what {name} makes; {fix}")
     return [entry.id for entry in entries]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a submit asks for: the entries of `subset` (None: all), with `again` also those that have failed."""
+
+    subset: Collection[int] | None = None
+    again: bool = False
+
+    def events(self, plan: Plan, state: SessionState, now: float) -> list[Selected | Retried]:
+        """Return what of that is still to be done in a session. Raises UsageError as `selected` does."""
+        wanted = selected(plan, self.subset, before=state.entries)
+        new = [entry for entry in wanted if entry not in state.entries]
+        failed = set(ended_badly(plan, state)).intersection(wanted) if self.again else ()
+        found: list[Selected | Retried] = [Selected(at=now, entries=tuple(new))] if new else []
+        retried = tuple(entry for entry in wanted if entry in failed)
+        return [*found, *([Retried(at=now, entries=retried)] if retried else [])]
+
+    def goes_on_with(self, plan: Plan, state: SessionState) -> bool:
+        """Tell whether a finished session of the same plan is the one to do that in.
+
+        It is where entries are wanted that were never submitted and have something to begin with. Where all of them
+        wait for what has failed they could only fail as well.
+        """
+        if self.again:
+            return True
+        new = set(not_selected(plan, state)) - hopeless(plan, state)
+        return any(entry.id in new for entry in plan.entries if self.subset is None or entry.index in self.subset)
 
 
 def _reads(entry: PlannedEntry, name: str) -> bool:

@@ -22,7 +22,7 @@ from oellm_bench.session import Session, find_session
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import SessionState
 from oellm_bench.units import format_duration
-from oellm_bench.view import session_view, with_heartbeats
+from oellm_bench.view import not_selected, session_view, with_heartbeats
 
 SCHEMA_VERSION = 1
 _SHOWN_NOTICES = 10
@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
         )
         return EXIT_DONE
     out = console()
-    finished = "finished" if state.finished else "unfinished"
-    out.print(f"{session.id}: {finished}, {session.session_dir}")
+    words = ["finished" if state.finished else "unfinished"]
+    words += [f"{left} of {len(plan.entries)} not submitted"] if (left := len(not_selected(plan, state))) else []
+    out.print(f"{session.id}: {', '.join(words)}, {session.session_dir}")
     out.print(status_table(view["entries"][:_SHOWN]))
     if len(view["entries"]) > _SHOWN:
         counts = Counter(row["state"] for row in view["entries"])

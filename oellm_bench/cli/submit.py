@@ -14,15 +14,15 @@ from oellm_bench.book import Book
 from oellm_bench.checking import missing_inputs, sink_problems
 from oellm_bench.cli.configuration import Prepared, prepare
 from oellm_bench.cli.plan import summary
-from oellm_bench.cli.selection import selected
+from oellm_bench.cli.selection import Wanted, selected
+from oellm_bench.cli.settling import settled
 from oellm_bench.cli.table import console, print_json, table
 from oellm_bench.cli.watching import watch
 from oellm_bench.clock import Clock, SystemClock
-from oellm_bench.core.events import Selected, Submitted
+from oellm_bench.core.events import Submitted
 from oellm_bench.core.layout import SessionLayout
 from oellm_bench.core.plan import Plan, read_plan
 from oellm_bench.errors import EXIT_DONE, EXIT_NOT_PASSED, EXIT_UNREACHABLE, ConfigError, UsageError
-from oellm_bench.fileio import file_lock
 from oellm_bench.log import set_up
 from oellm_bench.schedulers.base import Limits
 from oellm_bench.session import Session
@@ -32,7 +32,7 @@ from oellm_bench.shell import command_line
 from oellm_bench.state.fold import apply
 from oellm_bench.state.model import AttemptState, EntryState, SessionState
 from oellm_bench.state.store import SessionStore
-from oellm_bench.view import entry_state, session_view, went_as_expected
+from oellm_bench.view import ended_badly, entry_state, session_view, went_as_expected
 from oellm_bench.watch import watch_settings
 
 SCHEMA_VERSION = 1
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     set_up(verbose=args.verbose)
     prepared = prepare(args)
     if args.dry_run:
-        return _dry_run(prepared, args.subset, as_json=args.json)
+        return _dry_run(prepared, Wanted(subset=args.subset, again=args.retry_failed), as_json=args.json)
     session, code = submit(args, prepared)
     if args.json:
         print_json(submit_document(session))
@@ -64,14 +64,17 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     clock = SystemClock()
     _refuse_missing(prepared)
     _confirm(prepared, yes=args.yes)
+    wanted = Wanted(subset=args.subset, again=args.retry_failed)
     _refuse_wrong_subset(prepared, args.subset)
     make_output_folder(prepared.state_layout.root)
     if prepared.changed_settings():
         _log.warning("session %s keeps the monitoring and restart settings it was submitted with", prepared.session8)
     finished = None if args.request else prepared.finished_before()
     if finished is not None:
-        _log.warning("session %s of just this plan is finished; this one begins anew", finished.id)
-    session, store = _settled(args, prepared, clock)
+        _log.warning(
+            "session %s of just this plan is finished; this one begins anew%s", finished.id, _other_way(finished)
+        )
+    session, store = settled(prepared, wanted, args.request, clock)
     if store.state.finished:
         _log.warning("session %s has ended: nothing is submitted", session.id)
         return session, EXIT_DONE if went_as_expected(read_plan(session.layout.sweep), store.state) else EXIT_NOT_PASSED
@@ -88,11 +91,21 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     if all(entry.over or entry.cancelled for entry in store.state.entries.values()):
         _log.warning(
             "every entry of session %s is over or cancelled, nothing is submitted; `oellm-bench monitor --session %s` "
-            "closes it, and the next submit begins a new one",
+            "closes it, and the next submit begins a new one (with --retry-failed: submits them again)",
             session.id,
             session.id,
         )
     return session, _exit_code(store.state)
+
+
+def _other_way(finished: Session) -> str:
+    """Say how to go on with a session instead, where something in it has failed."""
+    plan, state = read_plan(finished.layout.sweep), finished.store().state
+    return (
+        f" ({n} entries failed in it: submit --retry-failed tries them again)"
+        if (n := len(ended_badly(plan, state)))
+        else ""
+    )
 
 
 def _write_view(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> None:
@@ -131,34 +144,6 @@ def _open_gates(session: Session, plan: Plan, store: SessionStore, clock: Clock)
     closed = sum(_waits_for_conditions(entry) for entry in store.state.entries.values() if entry.is_fresh)
     if closed:
         _log.warning("%d entries wait for their start conditions; the monitor submits them when these hold", closed)
-
-
-def _settled(args: argparse.Namespace, prepared: Prepared, clock: Clock) -> tuple[Session, SessionStore]:
-    """Return the session to submit, its entries selected.
-
-    Two submits at once would otherwise each make a session of their own, and a session may end between the look
-    and the lock: so the look is repeated under the lock until both agree.
-    """
-    while True:
-        with file_lock(prepared.state_layout.submit_lock):
-            if prepared.is_current():
-                finished = prepared.finished_before(args.request) if args.request else None
-                if finished is not None:
-                    return finished, finished.store()
-                prepared.refuse_overlap()
-                session = prepared.written(clock)
-                store = session.store()
-                with store.locked():
-                    if not store.state.finished:
-                        plan = read_plan(session.layout.sweep)
-                        known = store.state.entries
-                        wanted = selected(plan, args.subset, before=known)
-                        missing = [entry for entry in wanted if entry not in known]
-                        store.append(*([Selected(at=clock.now(), entries=tuple(missing))] if missing else []))
-                        return session, store
-                if prepared.is_current():  # it has ended, and is the one that was asked for all the same
-                    return session, store
-        prepared = prepared.again()
 
 
 def submit_document(session: Session) -> dict[str, Any]:
@@ -241,7 +226,7 @@ def _confirm(prepared: Prepared, *, yes: bool) -> None:
         raise UsageError("nothing was submitted")
 
 
-def _dry_run(prepared: Prepared, subset: Collection[int] | None, *, as_json: bool) -> int:
+def _dry_run(prepared: Prepared, wanted: Wanted, *, as_json: bool) -> int:
     """Print each call and each script as they would be sent; write nothing."""
     plan, state = prepared.campaign.plan, SessionState()
     if prepared.session is not None:
@@ -255,8 +240,8 @@ def _dry_run(prepared: Prepared, subset: Collection[int] | None, *, as_json: boo
             session8=prepared.session8, plan=plan, layout=layout, max_parallel=max_parallel, max_submit=max_submit
         )
     now = SystemClock().now()
-    wanted = selected(plan, subset, before=state.entries)
-    apply(Selected(at=now, entries=tuple(wanted)), state)
+    for event in wanted.events(plan, state, now):
+        apply(event, state)
     calls: list[tuple[str, ...]] = []
     while due := book.due(state, now, Limits()):
         for intended in due:

@@ -30,6 +30,13 @@ class Selected(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retried(Event):
+    """A person has these ended entries tried again, whatever was decided about them; their budgets begin anew."""
+
+    entries: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Intended(Event):
     """A submission is about to be made. `tasks` are SLURM's array indices, one per entry; a single job has none.
 

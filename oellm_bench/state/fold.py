@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 from oellm_bench.core.change import Change
 from oellm_bench.core.events import (
@@ -21,6 +22,7 @@ from oellm_bench.core.events import (
     Observed,
     Requeued,
     RequeueFailed,
+    Retried,
     Selected,
     SessionFinished,
     SinkFailed,
@@ -47,8 +49,25 @@ def apply(event: Event, state: SessionState) -> None:
 def _(event: Selected, state: SessionState) -> None:
     for entry in event.entries:
         state.entries.setdefault(entry, EntryState(id=entry, selected_at=event.at))
+    _go_on(state)
+
+
+@apply.register
+def _(event: Retried, state: SessionState) -> None:
+    for entry_id in event.entries:
+        entry = state.entries[entry_id]
+        entry.over = entry.cancelled = entry.requeue_due = entry.as_planned = False
+        entry.restart_due, entry.retried_from = bool(entry.attempts), len(entry.attempts)
+        entry.given_up, entry.decision, entry.policy = None, "", ""
+        entry.next_change, entry.not_before = Change(), 0.0
+        entry.selected_at = event.at
+    _go_on(state, event.entries)
+
+
+def _go_on(state: SessionState, again: Collection[str] = ()) -> None:
+    """Have a session that may have been at its end tell of it anew, and of those entries that are tried again."""
     state.finished = False
-    state.delivered = {(sink, entry) for sink, entry in state.delivered if entry}  # its end is to be told anew
+    state.delivered = {(sink, entry) for sink, entry in state.delivered if entry and entry not in again}
 
 
 @apply.register

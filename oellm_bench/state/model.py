@@ -118,6 +118,7 @@ class EntryState:
     over: bool = False
     decision: str = ""
     policy: str = ""
+    retried_from: int = 0  # how many attempts it had when a person last had it tried again
 
     @property
     def last(self) -> AttemptState | None:
@@ -129,13 +130,18 @@ class EntryState:
         """Whether its first attempt is still to be made."""
         return not (self.attempts or self.over or self.cancelled)
 
+    @property
+    def counted(self) -> list[AttemptState]:
+        """Return the attempts that count against its budgets."""
+        return self.attempts[self.retried_from :]
+
     def signals_called(self, name: str) -> int:
         """Return how many signals of that name its attempts have given."""
         return sum(signal["name"] == name for attempt in self.attempts for signal in attempt.signals)
 
     def restarts_for(self, mode: ErrorMode) -> int:
-        """Return how many attempts that ended in `mode` were followed by another one."""
-        return sum(attempt.mode is mode for attempt in self.attempts[:-1])
+        """Return how many of those that count ended in `mode` and were followed by another one."""
+        return sum(attempt.mode is mode for attempt in self.counted[:-1])
 
 
 @dataclass

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from oellm_bench.core.events import Delivered, Event, SinkFailed
+from oellm_bench.core.events import Delivered, Event, Retried, Selected, SinkFailed
 from oellm_bench.core.layout import SessionLayout, StateLayout
 from oellm_bench.errors import StateError
 from oellm_bench.fileio import atomic_write_json, file_lock, quarantine, remove_parts
@@ -44,8 +46,8 @@ class SessionStore:
     def locked(self) -> Iterator[None]:
         """Keep other processes from appending and archiving; the state is current inside the block."""
         with file_lock(self._state_layout.journal_lock(self._session)):
-            if not self._archived and self._layout.journal.exists():
-                self._open()  # archived by another process since this one looked
+            if self._archived != self._layout.journal.exists():
+                self._open()  # archived or reopened by another process since this one looked
             self.refresh()
             yield
 
@@ -72,11 +74,39 @@ class SessionStore:
         else:
             self.append(*events)
 
+    def go_on(self, *events: Selected | Retried) -> None:
+        """Append what is to be done, also to the journal of a finished session. Call inside `locked()`.
+
+        Then the whole journal with these events is in the state folder before the archive goes. Which of the two
+        counts hangs on the archive alone: a crash leaves the finished session or the reopened one.
+        """
+        if not (self._archived and events):
+            self.append(*events)
+            return
+        self.guard()
+        live = self._state_layout.journal(self._session)
+        part = live.with_suffix(".part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self._layout.journal, part)
+        journal = Journal(part)
+        for _ in journal.read_new():
+            pass  # so that it appends after the last whole line
+        journal.append(events)
+        part.replace(live)  # a journal that lies there was left by a reopening that got no further
+        _sync(live.parent)
+        self._layout.journal.unlink()
+        _sync(self._layout.root)
+        self._open()
+
     def _open(self) -> None:
-        self._archived = self._layout.journal.exists()
-        self._journal = Journal(self._layout.journal if self._archived else self._state_layout.journal(self._session))
-        self.state = SessionState()
-        self.refresh()
+        while True:
+            self._archived = self._layout.journal.exists()
+            live = self._state_layout.journal(self._session)
+            self._journal = Journal(self._layout.journal if self._archived else live)
+            self.state = SessionState()
+            self.refresh()
+            if self._archived == self._layout.journal.exists():
+                return  # else it was moved while it was read, and what was read may be nothing
 
     def _apply(self, event: Event) -> None:
         try:
@@ -96,13 +126,16 @@ class SessionStore:
         """Move the journal of a finished session into its folder and take the session out of state.json.
 
         The last session out removes the file. Safe to call again after a crash in the middle; an archive that
-        is there already is complete, and is never written over.
+        is there already is complete, and is never written over. Does nothing where the session was reopened meanwhile.
         """
         source = self._state_layout.journal(self._session)
         with self.locked():
+            if not self.state.finished:
+                return
             if not self._layout.journal.exists():
                 part = self._layout.journal.with_suffix(".part")
                 shutil.copyfile(source, part)  # the state folder may lie on another file system
+                _sync(part)
                 part.replace(self._layout.journal)
             self._archived = True
             with file_lock(self._state_layout.snapshot_lock):
@@ -133,3 +166,12 @@ class SessionStore:
 
 def _nothing() -> None:
     """Guard nothing: what a process that holds no lease may append is checked under the lock alone."""
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
