@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_DONE
     out = console()
     words = ["finished" if state.finished else "unfinished"]
-    words += [f"{left} of {len(plan.entries)} not submitted"] if (left := len(not_selected(plan, state))) else []
+    unsubmitted = len(not_selected(plan, state))
+    words += [f"{unsubmitted} of {len(plan.entries)} not submitted"] if unsubmitted else []
     out.print(f"{session.id}: {', '.join(words)}, {session.session_dir}")
     out.print(status_table(view["entries"][:_SHOWN]))
     if len(view["entries"]) > _SHOWN:

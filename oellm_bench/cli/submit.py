@@ -100,12 +100,8 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
 
 def _other_way(finished: Session) -> str:
     """Say how to go on with a session instead, where something in it has failed."""
-    plan, state = read_plan(finished.layout.sweep), finished.store().state
-    return (
-        f" ({n} entries failed in it: submit --retry-failed tries them again)"
-        if (n := len(ended_badly(plan, state)))
-        else ""
-    )
+    failed = ended_badly(read_plan(finished.layout.sweep), finished.store().state)
+    return f" (submit --retry-failed tries the {len(failed)} that failed in it once more)" if failed else ""
 
 
 def _write_view(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> None:

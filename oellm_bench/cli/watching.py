@@ -151,4 +151,6 @@ def summary(results: Sequence[EntryResult], plan: Plan) -> str:
     restarted = sum(result.attempt > 1 for result in results)
     words = [f"{passed} of {len(results)} passed", *([f"{expected} failed as expected"] if expected else [])]
     words += [failed] if failed else []
-    return ", ".join([*words, *([f"{restarted} restarted"] if restarted else [])])
+    words += [f"{restarted} restarted"] if restarted else []
+    left = len(plan.entries) - len(results)
+    return ", ".join([*words, *([f"{left} of {len(plan.entries)} not submitted"] if left else [])])

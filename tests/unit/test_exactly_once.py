@@ -9,7 +9,7 @@ import pytest
 
 from oellm_bench.book import Book
 from oellm_bench.clock import ManualClock
-from oellm_bench.core.events import CancelAsked, Decided, Ended, Intended, Selected, Submitted
+from oellm_bench.core.events import CancelAsked, Decided, Ended, Intended, Selected, SessionFinished, Submitted
 from oellm_bench.core.job import JobId, JobState, JobStatus, Snapshot
 from oellm_bench.core.layout import SessionLayout, StateLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
@@ -200,6 +200,7 @@ def test_a_journal_archived_meanwhile_takes_nothing_more(tmp_path):
     desk = Desk(tmp_path)
     layout, states = desk.submitter.book.layout, StateLayout(tmp_path / "state")
     other = SessionStore("p_1", layout, states)
+    desk.append(SessionFinished(at=1.0, passed=1, failed=0))
     desk.store.archive()
     archived = layout.journal.read_text()
     with pytest.raises(StateError, match="finished"), other.locked():
