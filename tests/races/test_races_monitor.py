@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from oellm_bench.core.events import Retried
 from oellm_bench.errors import AlreadyWatched, StateError
 from oellm_bench.state.lease import Lease
 from tests.races.scripted import BEGUN
@@ -235,3 +236,21 @@ def test_race_30_what_cannot_be_written_down_as_intended_is_not_submitted(watch,
     assert cluster.calls("sbatch") == []
     watched.submit()
     assert len(cluster.calls("sbatch")) == 2
+
+
+def test_race_21_what_is_selected_while_a_monitor_ends_the_session_is_not_forgotten(watched, cluster):
+    running(watched, cluster)
+    watched.leave_record()
+    cluster.queue()
+    cluster.accounting(watched.account_row("COMPLETED", end=cluster.time(0)))
+    may_end = watched.monitor.delivery.may_end
+    (entry,) = watched.monitor.store.state.entries
+
+    def asked_just_then(*arguments):
+        with watched.monitor.store.locked():
+            watched.monitor.store.append(Retried(at=watched.clock.now(), entries=(entry,)))
+        return may_end(*arguments)
+
+    watched.monitor.delivery.may_end = asked_just_then
+    assert not watched.look().finished
+    assert not watched.session.layout.journal.exists() and watched.events("SessionFinished") == []

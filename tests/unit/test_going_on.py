@@ -124,6 +124,17 @@ def test_who_has_a_session_open_sees_that_it_was_reopened_and_does_not_put_it_aw
     assert first.state.entries["second"].over
 
 
+def test_more_that_is_selected_before_the_journal_was_put_away_keeps_it_where_it_is(tmp_path):
+    (tmp_path / "p_1").mkdir()
+    store = store_in(tmp_path)
+    with store.locked():
+        store.append(Selected(at=0.0, entries=("first",)), SessionFinished(at=3.0, passed=1, failed=0))
+        store.go_on(Selected(at=5.0, entries=("second",)))
+    store.archive()
+    assert not (tmp_path / "p_1" / "journal.jsonl").exists()
+    assert "second" in store_in(tmp_path).state.entries
+
+
 def test_a_finished_session_takes_nothing_but_what_reopens_it(finished):
     store = store_in(finished)
     with store.locked():
