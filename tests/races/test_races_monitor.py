@@ -112,6 +112,25 @@ def test_race_21_monitors_that_meet_at_the_end_leave_one_whole_journal(campaign)
     assert set(campaign.jobs_by_token().values()) == {1}
 
 
+def test_race_21_what_is_asked_for_while_a_monitor_ends_the_session_is_not_forgotten(watch, cluster):
+    watched = running(watch(), cluster)
+    watched.leave_record(returncode=1)
+    cluster.queue(watched.queue_row("FAILED", code=1 << 8))
+    may_end = watched.monitor.delivery.may_end
+
+    def asked_just_then(*arguments):
+        answer = may_end(*arguments)
+        with watched.monitor.store.locked():
+            watched.monitor.store.append(Retried(at=watched.clock.now(), entries=(watched.entry().id,)))
+        return answer
+
+    watched.monitor.delivery.may_end = asked_just_then
+    assert not watched.look(1).finished
+    assert (watched.entry().restart_due, watched.events("SessionFinished")) == (True, [])
+    watched.look(1)
+    assert len(cluster.calls("sbatch")) == 2
+
+
 def test_race_22_after_a_long_sleep_one_look_changes_nothing_and_the_next_one_acts(watch, cluster):
     watched = watch(monitoring=STALLS, restart_policies=RESTARTS, restart={"backoff_s": 0}, sweep=[0, 1])
     running(watched, cluster)
@@ -236,21 +255,3 @@ def test_race_30_what_cannot_be_written_down_as_intended_is_not_submitted(watch,
     assert cluster.calls("sbatch") == []
     watched.submit()
     assert len(cluster.calls("sbatch")) == 2
-
-
-def test_race_21_what_is_selected_while_a_monitor_ends_the_session_is_not_forgotten(watched, cluster):
-    running(watched, cluster)
-    watched.leave_record()
-    cluster.queue()
-    cluster.accounting(watched.account_row("COMPLETED", end=cluster.time(0)))
-    may_end = watched.monitor.delivery.may_end
-    (entry,) = watched.monitor.store.state.entries
-
-    def asked_just_then(*arguments):
-        with watched.monitor.store.locked():
-            watched.monitor.store.append(Retried(at=watched.clock.now(), entries=(entry,)))
-        return may_end(*arguments)
-
-    watched.monitor.delivery.may_end = asked_just_then
-    assert not watched.look().finished
-    assert not watched.session.layout.journal.exists() and watched.events("SessionFinished") == []
