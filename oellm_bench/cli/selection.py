@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from oellm_bench.core.events import Retried, Selected
 from oellm_bench.core.plan import Plan, PlannedEntry
 from oellm_bench.errors import UsageError
-from oellm_bench.ordering import hopeless
+from oellm_bench.ordering import failed_predecessor, hopeless
 from oellm_bench.state.model import SessionState
 from oellm_bench.view import ended_badly, not_selected
 
@@ -46,12 +46,17 @@ class Wanted:
     again: bool = False
 
     def events(self, plan: Plan, state: SessionState, now: float) -> list[Selected | Retried]:
-        """Return what of that is still to be done in a session. Raises UsageError as `selected` does."""
+        """Return what of that is still to be done in a session.
+
+        Raises UsageError as `selected` does, with `again` also where an entry waits for one that has failed and is left out.
+        """
         wanted = selected(plan, self.subset, before=state.entries)
         new = [entry for entry in wanted if entry not in state.entries]
         failed = set(ended_badly(plan, state)).intersection(wanted) if self.again else ()
         found: list[Selected | Retried] = [Selected(at=now, entries=tuple(new))] if new else []
         retried = tuple(entry for entry in wanted if entry in failed)
+        if self.again:
+            _refuse_in_vain([plan.by_id[entry] for entry in (*new, *retried)], set(wanted), plan, state)
         return [*found, *([Retried(at=now, entries=retried)] if retried else [])]
 
     def goes_on_with(self, plan: Plan, state: SessionState) -> bool:
@@ -64,6 +69,15 @@ class Wanted:
             return True
         new = set(not_selected(plan, state)) - hopeless(plan, state)
         return any(entry.id in new for entry in plan.entries if self.subset is None or entry.index in self.subset)
+
+
+def _refuse_in_vain(entries: Sequence[PlannedEntry], wanted: set[str], plan: Plan, state: SessionState) -> None:
+    for entry in entries:
+        failed = failed_predecessor(entry, state)
+        if failed is not None and failed not in wanted:
+            other = plan.by_id[failed]
+            what = f"--subset: entry {entry.index} ({entry.name}) waits for {other.name}, which has failed"
+            raise UsageError(f"{what}; add {other.index}")
 
 
 def _reads(entry: PlannedEntry, name: str) -> bool:

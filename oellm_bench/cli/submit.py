@@ -101,7 +101,7 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
 def _other_way(finished: Session) -> str:
     """Say how to go on with a session instead, where something in it has failed."""
     failed = ended_badly(read_plan(finished.layout.sweep), finished.store().state)
-    return f" (submit --retry-failed tries the {len(failed)} that failed in it once more)" if failed else ""
+    return f" (submit --retry-failed tries the {len(failed)} that failed in {finished.id} once more)" if failed else ""
 
 
 def _write_view(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> None:
@@ -205,7 +205,14 @@ def _waits_for_conditions(entry: EntryState) -> bool:
 def _refuse_wrong_subset(prepared: Prepared, subset: Collection[int] | None) -> None:
     """Raise UsageError before anything is written."""
     before = prepared.session.store().state.entries if prepared.session is not None else ()
-    selected(prepared.campaign.plan, subset, before=before)
+    try:
+        selected(prepared.campaign.plan, subset, before=before)
+    except UsageError as err:
+        finished = prepared.finished_before()
+        if finished is None:
+            raise
+        selected(prepared.campaign.plan, subset, before=finished.store().state.entries)
+        raise UsageError(f"{err}{_other_way(finished)}") from err  # what it lacks has failed in there
 
 
 def _confirm(prepared: Prepared, *, yes: bool) -> None:

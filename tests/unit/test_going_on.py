@@ -25,7 +25,7 @@ from oellm_bench.core.events import (
 )
 from oellm_bench.core.layout import SessionLayout, StateLayout
 from oellm_bench.core.plan import Plan, PlannedEntry
-from oellm_bench.errors import StateError
+from oellm_bench.errors import StateError, UsageError
 from oellm_bench.history import failure
 from oellm_bench.restart.settings import RestartConfig
 from oellm_bench.schedulers.base import Limits
@@ -224,3 +224,11 @@ def test_a_finished_session_is_gone_on_with_where_something_new_can_run(mode, su
 def test_a_session_of_which_everything_was_submitted_begins_anew():
     state = state_of(Selected(at=0.0, entries=("first", "second", "alone")))
     assert not Wanted().goes_on_with(chain(), state)
+
+
+def test_what_waits_for_something_that_failed_is_not_tried_again_without_it():
+    state = state_of(Selected(at=0.0, entries=("first",)), *ran("first", "crash"))
+    with pytest.raises(UsageError, match=r"entry 1 \(second\) waits for first, which has failed; add 0"):
+        Wanted(subset={1}, again=True).events(chain(), state, 9.0)
+    kinds = [type(event).__name__ for event in Wanted(subset={0, 1}, again=True).events(chain(), state, 9.0)]
+    assert kinds == ["Selected", "Retried"]
