@@ -212,7 +212,8 @@ def _refuse_wrong_subset(prepared: Prepared, subset: Collection[int] | None) -> 
         if finished is None:
             raise
         selected(prepared.campaign.plan, subset, before=finished.store().state.entries)
-        raise UsageError(f"{err}{_other_way(finished)}") from err  # what it lacks has failed in there
+        hint = _other_way(finished) or f" (session {finished.id} has run all of this, and is finished)"
+        raise UsageError(f"{err}{hint}") from err
 
 
 def _confirm(prepared: Prepared, *, yes: bool) -> None:

@@ -65,6 +65,8 @@ def test_further_stages_go_on_in_the_session_of_the_first_whatever_kills_the_sub
     assert set(campaign.jobs_by_token().values()) == {1} and len(campaign.jobs_by_token()) == 3
     assert sorted(lines(campaign.session_dir / "results.jsonl")) == ["decay", "evaluate", "stable"]
     assert [event["event"] for event in campaign.journal()].count("Selected") == 2
+    refused = campaign.run("submit", "--subset", "1")
+    assert refused.returncode == 2 and "has run all of this, and is finished" in refused.stderr
 
 
 def test_what_failed_and_what_waited_for_it_is_tried_again_and_nothing_else(campaign):
