@@ -48,7 +48,7 @@ class Wanted:
     def events(self, plan: Plan, state: SessionState, now: float) -> list[Selected | Retried]:
         """Return what of that is still to be done in a session.
 
-        Raises UsageError as `selected` does, with `again` also for an entry that waits for a failed one that is left out.
+        Raises UsageError as `selected` does, with `again` also for one that waits for a failed one that is left out.
         """
         wanted = selected(plan, self.subset, before=state.entries)
         new = [entry for entry in wanted if entry not in state.entries]
