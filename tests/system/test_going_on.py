@@ -43,7 +43,7 @@ def lines(path: Path) -> list[str]:
 
 def killed_submit(campaign, event: str, name: str) -> None:
     argv = [sys.executable, "-c", DYING, event, name, *campaign.argv("submit")[3:]]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=campaign.folder)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=campaign.folder)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

@@ -92,7 +92,7 @@ def test_who_is_killed_while_reopening_leaves_the_finished_session_or_the_reopen
     with archive.open("a") as stream:
         stream.write('{"event": "Deliv')  # of a deliver that was killed
     before = archive.read_text().splitlines()[:-1]
-    subprocess.run([sys.executable, "-c", KILLED, str(finished)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(finished)], check=True, timeout=120)
     copies = [*finished.glob("killed*")]
     outcomes = set()
     for copy in copies:
