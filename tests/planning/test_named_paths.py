@@ -40,7 +40,7 @@ def test_where_no_path_has_a_name_the_form_is_told(campaign):
 
 
 def test_a_path_that_is_none_is_refused_where_it_stands(campaign):
-    assert "my.yaml:4: paths: {'models': 7} is not" in command(campaign, "[x]", more="paths: {models: 7}").problem()
+    assert "my.yaml:4: paths: {'models': 7} is no" in command(campaign, "[x]", more="paths: {models: 7}").problem()
 
 
 def test_a_path_can_be_swept(campaign):
