@@ -131,4 +131,5 @@ class Part:
 
 def without_parameters(data: dict[str, Any], variant: Variant, keys: Collection[str]) -> dict[str, Any]:
     """Return a configuration without the parameters that the command line gave it a value for."""
-    return {key: value for key, value in data.items() if key not in typed_parameters(variant) or key not in keys}
+    parameters = typed_parameters(variant).keys() & {*keys}
+    return {key: value for key, value in data.items() if key not in parameters}

@@ -58,7 +58,7 @@ def multiplied_out(group: Mapping[str, Any], where: str, rules: Rules) -> list[P
         fix = nearest(str(kind), ("product", "list"))
         raise ConfigError(Problem(what=f"'{kind}' is no type of a group", where=f"{where}.type", fix=fix))
     points = _product(parts, where, rules) if kind == "product" else _union(parts, where)
-    defaults = _flat(_mapping(group.get("defaults") or {}, f"{where}.defaults"), rules)
+    defaults = unsaid(_mapping(group.get("defaults") or {}, f"{where}.defaults"), rules)
     if defaults:
         points = [Point(merged(defaults, p.values, rules.added), p.choice, p.filters) for p in points]
     condition = _filter(group.get("filter"), f"{where}.filter")
@@ -127,7 +127,7 @@ def _configs(items: Sequence[object], where: str, rules: Rules) -> list[Point]:
         if _OF_A_GROUP.intersection(values):
             alternatives.append(multiplied_out(values, place, rules))
             continue
-        flat = {key: value for key, value in _flat(values, rules).items() if key not in rules.replaced}
+        flat = unsaid(values, rules)
         for key, value in flat.items():
             _refuse_useless(key, value, f"{place}.{key}")
         # What stands beside a stage belongs to the stage.
@@ -240,6 +240,11 @@ def _flat(values: Mapping[Any, Any], rules: Rules) -> dict[str, Any]:
         else:
             found[key] = value
     return found
+
+
+def unsaid(values: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """Return values by dotted key, without those that something else gives."""
+    return {key: value for key, value in _flat(values, rules).items() if key not in rules.replaced}
 
 
 def _inner(node: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

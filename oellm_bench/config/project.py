@@ -15,7 +15,7 @@ from oellm_bench.config.sections import Sections, resolved
 from oellm_bench.config.siblings import speaks_of_siblings
 from oellm_bench.config.staging import settled
 from oellm_bench.config.sweep import keys_of
-from oellm_bench.config.variant import Choices, Composition, Variant, choices_of, is_choice
+from oellm_bench.config.variant import Choices, Composition, Variant, choices_of
 from oellm_bench.errors import ConfigError, Problem
 from oellm_bench.naming import STAGE
 
@@ -169,9 +169,9 @@ def _made(
 ) -> ConfiguredPoint:
     part = draft.part
     variant = replace(part.variant, provenance=part.provenance(draft.point))
-    choices = {key: value for key, value in draft.values.items() if is_choice(key, value, part.groups)}
+    choices = dict(choices_of(draft.values, part.groups))
     return ConfiguredPoint(
-        parameters={**part.variant.choices, **choices, **draft.values},
+        parameters={**part.variant.choices, **choices, **{**draft.values, **choices}},
         project=part.sections.project(draft.data, variant),
         variant=variant,
         siblings=siblings,

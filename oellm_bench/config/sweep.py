@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from oellm_bench.config.grouping import Point, Rules, axis_values, merged, multiplied_out
+from oellm_bench.config.grouping import Point, Rules, axis_values, merged, multiplied_out, unsaid
 from oellm_bench.config.schema import SweepConfig
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.naming import REPETITION, STAGE
@@ -54,8 +54,11 @@ def expand(
             for point in points
             for values in more
         ]
-    if sweep.base_values:
-        points = [Point(merged(sweep.base_values, p.values, rules.added), p.choice, p.filters) for p in points]
+    base = unsaid(sweep.base_values, rules)
+    if base:
+        points = [Point(merged(base, p.values, rules.added), p.choice, p.filters) for p in points]
+    if rules.replaced:  # what told points apart may be among it
+        points = [*{repr(sorted(point.values.items())): point for point in reversed(points)}.values()][::-1]
     _refuse_repeats(points, "sweep.axes" if sweep.axes else "sweep")
     _refuse_odd(points, rules)
     return points

@@ -19,6 +19,15 @@ def test_a_value_takes_the_place_of_the_key_in_all_of_the_sweep(campaign):
     assert parameters(entries) == [{"restart": "never", "stage": "a"}, {"stage": "b", "lr": 5}]
 
 
+def test_defaults_and_base_values_give_way_and_points_that_are_the_same_then_are_one(campaign):
+    sweep = "configs: [{backend.args.n: 1}, {backend.args.n: 2}]\ndefaults: {backend: {args: {m: 3}}}"
+    entry = campaign.root(sweep=f"{sweep}\nbase_values: {{backend.args.k: 4}}").entries(
+        "backend.args.n=7", "backend.args.m=8", "backend.args.k=9"
+    )[0]
+    assert len(campaign.entries("backend.args.n=7")) == 1
+    assert sorted(zip(entry.argv[2::2], entry.argv[3::2], strict=True)) == [("--k", "9"), ("--m", "8"), ("--n", "7")]
+
+
 def test_a_choice_of_a_group_does_too(campaign):
     entries = campaign.root(sweep=STAGES).entries("restart=default")
     assert parameters(entries)[0] == {"stage": "a", "backend.args.n": 1}
