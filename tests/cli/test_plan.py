@@ -223,7 +223,6 @@ HEAVY = ("hydra", "omegaconf", "compoconf", "rich", "ray", "psutil", "yaml")
 COUNT_MODULES = """
 import sys
 from oellm_bench.cli.main import main
-from oellm_bench.cli.selection import selected
 for arguments in {calls!r}:
     try:
         main(arguments)
