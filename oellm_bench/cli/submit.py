@@ -83,7 +83,7 @@ def submit(args: argparse.Namespace, prepared: Prepared) -> tuple[Session, int]:
     with shared_ray(session.layout, plan) as head:
         head.ensure()
         submitter.recover()
-        if not any(document["monitoring"].get("cancel_conditions") for document in plan.watch):
+        if _has_conditions(plan, "start_conditions") and not _has_conditions(plan, "cancel_conditions"):
             submitter.submit_due()  # what has no conditions does not wait for the answers of others
         _open_gates(session, plan, store, clock)
         submitter.submit_due()
@@ -102,6 +102,10 @@ def _other_way(finished: Session) -> str:
     """Say how to go on with a session instead, where something in it has failed."""
     failed = ended_badly(read_plan(finished.layout.sweep), finished.store().state)
     return f" (submit --retry-failed tries the {len(failed)} that failed in {finished.id} once more)" if failed else ""
+
+
+def _has_conditions(plan: Plan, kind: str) -> bool:
+    return any(document["monitoring"].get(kind) for document in plan.watch)
 
 
 def _write_view(session: Session, plan: Plan, store: SessionStore, clock: Clock) -> None:
