@@ -30,6 +30,7 @@ from oellm_bench.errors import ConfigError, Problem, nearest
 
 _SPELLINGS = {"on": "(?:on|yes|true)", "off": "(?:off|no|false)"}  # in YAML 1.1
 _MERGING = "Error merging override "
+_IN_A_SWEEP = frozenset(("axes", "params", "configs", "groups", "defaults", "base_values"))
 _PLUGIN_GROUPS = ("backend", "container", "monitoring")
 
 
@@ -136,7 +137,7 @@ def _swept_groups(config: DictConfig, loader: ConfigLoader) -> set[str]:
     sweep = OmegaConf.select(config, "sweep", throw_on_resolution_failure=False)
     if not isinstance(sweep, DictConfig):
         return set()
-    return {key for key in dict.fromkeys(_keys_in(OmegaConf.to_container(sweep))) if is_group(key, loader)}
+    return {key for key in {*_keys_in(OmegaConf.to_container(sweep))} if is_group(key, loader)}
 
 
 def _keys_in(node: object) -> Iterator[str]:
@@ -146,14 +147,7 @@ def _keys_in(node: object) -> Iterator[str]:
             yield from _keys_in(item)
     elif isinstance(node, dict):
         for key, value in node.items():
-            if isinstance(value, dict | list) and key in (
-                "axes",
-                "params",
-                "configs",
-                "groups",
-                "defaults",
-                "base_values",
-            ):
+            if isinstance(value, dict | list) and key in _IN_A_SWEEP:
                 yield from _keys_in(value)
             elif isinstance(key, str) and not isinstance(value, dict):
                 yield key

@@ -10,7 +10,7 @@ from oellm_bench.config.addresses import PointProvenance, address_problems, is_a
 from oellm_bench.config.dependents import SweptValues
 from oellm_bench.config.expansion import typed_parameters
 from oellm_bench.config.grouping import Point
-from oellm_bench.config.placing import set_value, value_at, within
+from oellm_bench.config.placing import keys_called, set_value, value_at, within
 from oellm_bench.config.resolve import leaves
 from oellm_bench.config.sections import Sections, resolved
 from oellm_bench.config.siblings import Reference, references_in, shown_point
@@ -95,18 +95,12 @@ class Part:
         Raises KeyError with the name and a hint.
         """
         plain = {**{key.replace("-", "_"): value for key, value in values.items()}, **values}
-        if name in plain:
-            found = plain[name]
-        else:
-            ending = [key for key in plain if key.rsplit(".", 1)[-1] == name]
-            if len(ending) == 1:
-                found = plain[ending[0]]
-            else:
-                try:
-                    found = self.value_at(data, name)
-                except LookupError:
-                    fix = f"write more of its key: {' or '.join(ending)}" if ending else nearest(name, [*plain])
-                    raise KeyError(name, fix) from None
+        called = keys_called(name, plain)
+        try:
+            found = plain[called[0]] if len(called) == 1 else self.value_at(data, name)
+        except LookupError:
+            fix = f"write more of its key: {' or '.join(called)}" if called else nearest(name, [*plain])
+            raise KeyError(name, fix) from None
         if any(reference.is_value for reference in references_in(found)):
             raise KeyError(name, "a filter cannot see what comes from another stage: filter that stage")
         return found

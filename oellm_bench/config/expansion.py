@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -37,15 +38,12 @@ def points_of(variant: Variant, swept: Mapping[str, Sequence[Any]], groups: Coll
         raise ConfigError(Problem(what=what, where=where, fix=f"take {empty} out for a single entry"))
     given = {*variant.choices, *variant.provenance.overrides}
     parameters = typed_parameters(variant)
-
-    def expanded(axes: Mapping[str, Sequence[Any]]) -> list[Point]:
-        return expand(sweep, axes, given=given, sections=SECTIONS, is_choice=lambda key: key in groups)
-
+    expanded = functools.partial(expand, sweep, sections=SECTIONS, is_choice=groups.__contains__)
     try:
         if parameters:
-            declared = keys_of(expand(sweep, {}, sections=SECTIONS, is_choice=lambda key: key in groups))
+            declared = keys_of(expanded({}))
             swept = {**swept, **{key: [value] for key, value in parameters.items() if key in declared}}
-        return repeated(expanded(swept), sweep.repeat)
+        return repeated(expanded(swept, given=given), sweep.repeat)
     except ConfigError as err:
         raise ConfigError(
             Problem(what=p.what, where=variant.provenance.where(p.where), fix=p.fix) for p in err.problems

@@ -32,6 +32,11 @@ def value_at(data: Any, key: str) -> Any:
     return data
 
 
+def keys_called(name: str, keys: Collection[str]) -> list[str]:
+    """Return the keys that a name means: the very one, else all whose last part it is."""
+    return [name] if name in keys else [key for key in keys if key.rsplit(".", 1)[-1] == name]
+
+
 def within(key: str, keys: Collection[str]) -> bool:
     """Tell whether a dotted key is one of `keys`, or below one."""
     return any(key == other or key.startswith(f"{other}.") for other in keys)

@@ -171,7 +171,7 @@ def _made(
     variant = replace(part.variant, provenance=part.provenance(draft.point))
     choices = dict(choices_of(draft.values, part.groups))
     return ConfiguredPoint(
-        parameters={**part.variant.choices, **choices, **{**draft.values, **choices}},
+        parameters={**part.variant.choices, **draft.values, **choices},
         project=part.sections.project(draft.data, variant),
         variant=variant,
         siblings=siblings,

@@ -8,7 +8,7 @@ from typing import Any
 
 from oellm_bench.config.addresses import is_address
 from oellm_bench.config.drafting import Draft
-from oellm_bench.config.placing import set_value, value_at
+from oellm_bench.config.placing import keys_called, set_value, value_at
 from oellm_bench.config.siblings import Reference, Stages, references_in, substituted
 from oellm_bench.errors import ConfigError, Problem, nearest
 from oellm_bench.naming import STAGE
@@ -128,16 +128,13 @@ def _with_values(draft: Draft, siblings: Mapping[str, Draft]) -> Draft:
 def _value(reference: Reference, sibling: Draft, where: str) -> Any:
     """Return a parameter of a sibling by its key or the key's end, or a value of its configuration."""
     values, field = sibling.values, reference.field
-    ending = [key for key in values if key == field] or [key for key in values if key.rsplit(".", 1)[-1] == field]
-    if len(ending) == 1:
-        found = values[ending[0]]
-    else:
-        try:
-            found = sibling.part.value_at(sibling.data, field)
-        except LookupError:
-            what = f"the entry of stage '{reference.stage}' has no '{field}'"
-            fix = nearest(field, [*SIBLING_FIELDS, *values])
-            raise ConfigError(Problem(what=what, where=where, fix=fix)) from None
+    called = keys_called(field, values)
+    try:
+        found = values[called[0]] if len(called) == 1 else sibling.part.value_at(sibling.data, field)
+    except LookupError:
+        what = f"the entry of stage '{reference.stage}' has no '{field}'"
+        fix = nearest(field, [*SIBLING_FIELDS, *values])
+        raise ConfigError(Problem(what=what, where=where, fix=fix)) from None
     inner = next(references_in(found), None)
     if inner is not None and not inner.is_value:
         what = f"'{field}' of stage '{reference.stage}' itself speaks of stage '{inner.stage}'"

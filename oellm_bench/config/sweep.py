@@ -58,8 +58,9 @@ def expand(
     if base:
         points = [Point(merged(base, p.values, rules.added), p.choice, p.filters) for p in points]
     if rules.replaced:  # what told points apart may be among it
-        points = [*{repr(sorted(point.values.items())): point for point in reversed(points)}.values()][::-1]
-    _refuse_repeats(points, "sweep.axes" if sweep.axes else "sweep")
+        points = _first_of_each(points)
+    else:
+        _refuse_repeats(points, "sweep.axes" if sweep.axes else "sweep")
     _refuse_odd(points, rules)
     return points
 
@@ -109,10 +110,21 @@ def keys_of(points: Sequence[Point]) -> list[str]:
     return list(dict.fromkeys(key for point in points for key in point.values))
 
 
+def _identity(point: Point) -> str:
+    return repr(sorted(point.values.items()))
+
+
+def _first_of_each(points: Sequence[Point]) -> list[Point]:
+    first: dict[str, Point] = {}
+    for point in points:
+        first.setdefault(_identity(point), point)
+    return [*first.values()]
+
+
 def _refuse_repeats(points: Sequence[Point], where: str) -> None:
     seen: dict[str, int] = {}
     for index, point in enumerate(points):
-        identity = repr(sorted(point.values.items()))
+        identity = _identity(point)
         if identity in seen:
             what = f"points {seen[identity]} and {index} are the same: {point.values}"
             raise ConfigError(Problem(what=what, where=where, fix="take the repeated value out"))

@@ -28,6 +28,11 @@ def test_defaults_and_base_values_give_way_and_points_that_are_the_same_then_are
     assert sorted(zip(entry.argv[2::2], entry.argv[3::2], strict=True)) == [("--k", "9"), ("--m", "8"), ("--n", "7")]
 
 
+def test_points_that_become_one_stand_where_the_first_of_them_stood(campaign):
+    campaign.root(sweep="configs: [{m: 1, backend.args.n: 1}, {m: 2}, {m: 1, backend.args.n: 2}]")
+    assert parameters(campaign.entries("backend.args.n=9")) == [{"m": 1}, {"m": 2}]
+
+
 def test_a_choice_of_a_group_does_too(campaign):
     entries = campaign.root(sweep=STAGES).entries("restart=default")
     assert parameters(entries)[0] == {"stage": "a", "backend.args.n": 1}
